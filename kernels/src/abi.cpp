@@ -1,0 +1,3 @@
+#include "percept_kernels.h"
+
+int32_t percept_kernels_abi() { return 1; }

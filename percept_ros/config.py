@@ -1,0 +1,155 @@
+"""The configuration tree: one YAML file, the typed Config and the ROS parameters are the same names.
+
+Every section is a frozen dataclass; see settings.py for how they are read and checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from percept_ros.errors import ConfigError
+from percept_ros.settings import parse, setting
+
+
+@dataclass(frozen=True, slots=True)
+class FramesConfig:
+    """Coordinate frames."""
+
+    base: str = setting("base_link", "vehicle frame in which detections are made")
+    fixed: str = setting("odom", "frame that does not move with the vehicle, in which tracks are estimated")
+    publish: str = setting("odom", "frame in which tracks are published: the fixed or the base frame")
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Calibration of one camera given by configuration instead of CameraInfo and TF."""
+
+    extrinsic: tuple[float, ...] = setting((), "base_SE3_sensor, 16 numbers, row major; empty = from TF or recording")
+
+
+@dataclass(frozen=True, slots=True)
+class SyncConfig:
+    """Synchroniser: the LiDAR sweep is the pivot."""
+
+    tolerance_ms: float = setting(55.0, "largest distance of a camera stamp from the pivot stamp", low=0.0, high=1000.0)
+    deadline_ms: float = setting(60.0, "a set waits at most this long after its pivot arrived", low=0.0, high=5000.0)
+    queue_depth: int = setting(20, "messages kept a sensor", low=1, high=1000)
+    max_future_s: float = setting(1.0, "a stamp this far ahead of the clock is refused", low=0.0, high=3600.0)
+
+
+@dataclass(frozen=True, slots=True)
+class CameraConfig:
+    """One camera."""
+
+    topic: str = setting("", "image topic; its CameraInfo is the sibling camera_info")
+    info_topic: str = setting("", "CameraInfo topic; empty = sibling of the image topic")
+    transport: str = setting("raw", "image transport of the topic", choices=("raw", "compressed", "h264", "ring"))
+    time_offset_ms: float = setting(0.0, "added to every stamp of this camera", low=-1000.0, high=1000.0)
+    tolerance_ms: float = setting(-1.0, "own tolerance; negative = sync.tolerance_ms", low=-1.0, high=1000.0)
+    rectify: bool = setting(True, "remove lens distortion")
+    extrinsic: tuple[float, ...] = setting((), "base_SE3_optical, 16 numbers, row major; empty = from TF or recording")
+
+
+@dataclass(frozen=True, slots=True)
+class LidarConfig:
+    """The LiDAR."""
+
+    topic: str = setting("/lidar/points", "PointCloud2 topic")
+    transport: str = setting("raw", "how sweeps arrive", choices=("raw", "ring"))
+    min_range_m: float = setting(1.0, "nearer points are dropped", low=0.0, high=100.0)
+    max_range_m: float = setting(120.0, "farther points are dropped", low=1.0, high=1000.0)
+    ego_box_m: tuple[float, ...] = setting(
+        (-2.5, 2.5, -1.1, 1.1),
+        "x min, x max, y min, y max of the vehicle itself in the base frame; points inside are dropped",
+    )
+    max_points: int = setting(2_000_000, "larger clouds are refused", low=1000, high=50_000_000)
+    deskew: bool = setting(True, "compensate ego motion within the sweep when point times and ego motion are there")
+    extrinsic: tuple[float, ...] = setting((), "base_SE3_lidar, 16 numbers, row major; empty = from TF or recording")
+
+
+@dataclass(frozen=True, slots=True)
+class EgoMotionConfig:
+    """Where the vehicle's own motion comes from."""
+
+    source: str = setting("auto", "odometry source", choices=("auto", "odometry", "tf", "kiss_icp", "none"))
+    topic: str = setting("/odom", "nav_msgs/Odometry topic")
+    max_age_ms: float = setting(500.0, "an older pose is not used", low=1.0, high=10000.0)
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorConfig:
+    """Which models detect."""
+
+    chain: tuple[str, ...] = setting(
+        ("geometric",), "models in order of preference; the next is used when one fails (folder, or name in models/)"
+    )
+    camera_model: str = setting("", "folder of a 2D camera model whose boxes are fused in; empty = none")
+    isolation: str = setting("process", "where engines run", choices=("process", "thread"))
+    score_threshold: float = setting(0.1, "weaker detections are dropped", low=0.0, high=1.0, live=True)
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetConfig:
+    """Time budgets, milliseconds."""
+
+    total_ms: float = setting(100.0, "oldest sensor stamp to publication", low=1.0, high=10000.0)
+    front_end_ms: float = setting(8.0, "decode, rectify, ring", low=0.1, high=10000.0)
+    back_end_ms: float = setting(150.0, "detection, tracking, prediction (soft)", low=0.1, high=10000.0)
+    detect_ms: float = setting(80.0, "a detector is cut off after this", low=0.1, high=10000.0)
+    fuse_ms: float = setting(10.0, "camera-LiDAR fusion", low=0.1, high=10000.0)
+    track_ms: float = setting(10.0, "tracking", low=0.1, high=10000.0)
+    predict_ms: float = setting(10.0, "prediction", low=0.1, high=10000.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that can be set."""
+
+    frames: FramesConfig = setting(FramesConfig(), "coordinate frames")
+    sync: SyncConfig = setting(SyncConfig(), "synchroniser")
+    lidar: LidarConfig = setting(LidarConfig(), "LiDAR")
+    cameras: Mapping[str, CameraConfig] = setting({}, "cameras by name; the order fixes sensor mask bits")
+    ego_motion: EgoMotionConfig = setting(EgoMotionConfig(), "ego motion")
+    detector: DetectorConfig = setting(DetectorConfig(), "models")
+    budget: BudgetConfig = setting(BudgetConfig(), "time budgets")
+
+
+def load_config(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
+    """Read a YAML file (plain tree, or ROS parameter file) and lay ``overrides`` (nested) over it.
+
+    Raises ConfigError for unreadable files, unknown keys, wrong types and values out of range.
+    """
+    tree = read_tree(path) if path is not None else {}
+    return parse(Config, merge(tree, overrides or {}))
+
+
+def read_tree(path: Path) -> dict[str, Any]:
+    """The nested mapping of a YAML file; the wrapping of a ROS parameter file is taken off."""
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as exc:
+        raise ConfigError(f"config file '{path}' cannot be read: {exc}") from exc
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"config file '{path}' must hold a mapping, got {type(loaded).__name__}")
+    if len(loaded) == 1:
+        (inner,) = loaded.values()
+        if isinstance(inner, dict) and set(inner) == {"ros__parameters"}:
+            return dict(inner["ros__parameters"])
+    return loaded
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``over`` laid on ``base``, mappings merged key by key."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = merge(old, value) if both else value  # type: ignore[arg-type]
+    return merged

@@ -1,0 +1,1 @@
+"""Pure algorithms on numpy arrays, one module per stage: no clock, no ROS, no vendor."""

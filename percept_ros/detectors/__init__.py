@@ -1,0 +1,1 @@
+"""Joins core and inference: a detector turns a sensor set into detections."""

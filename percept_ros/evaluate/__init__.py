@@ -1,0 +1,1 @@
+"""Metrics: tracking, detection, prediction, latency."""

@@ -1,0 +1,1 @@
+"""The degradation ladder, circuit breakers, semantic checks and drifting baselines."""

@@ -1,0 +1,1 @@
+"""Bags: reading, writing, converting, replaying, reporting."""

@@ -1,0 +1,1 @@
+"""Shared-memory rings, worker processes, real-time scheduling, garbage-collector control."""

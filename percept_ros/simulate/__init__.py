@@ -1,0 +1,1 @@
+"""Sensor simulator with ground truth."""
