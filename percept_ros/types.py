@@ -159,6 +159,22 @@ class PointCloud:
 
 
 @dataclass(frozen=True, slots=True)
+class CameraView:
+    """How one camera sees the base frame.
+
+    bit: its bit in sensor masks. projection: (3, 4) float64, pixels, of the rectified image.
+    base_SE3_camera: (4, 4) float64 pose of the optical frame in the base frame.
+    """
+
+    name: str
+    bit: int
+    projection: F64
+    base_SE3_camera: F64
+    width_px: int
+    height_px: int
+
+
+@dataclass(frozen=True, slots=True)
 class SensorSet:
     """What the synchroniser releases: the pivot sweep and the camera frames that belong to it.
 
@@ -180,6 +196,17 @@ class SensorSet:
     def complete(self) -> bool:
         """Whether every configured sensor is in the set."""
         return not self.absent
+
+    @property
+    def views(self) -> dict[str, CameraView]:
+        """Camera name -> view, for the cameras of the set that are calibrated."""
+        views = {}
+        for name, frame in self.cameras.items():
+            if (calibration := frame.calibration) is not None and name in self.base_SE3:
+                bit = camera_bit(self.camera_order.index(name))
+                size = (calibration.width_px, calibration.height_px)
+                views[name] = CameraView(name, bit, calibration.projection, self.base_SE3[name], *size)
+        return views
 
     @property
     def stamps_ns(self) -> tuple[int, ...]:
