@@ -1,0 +1,95 @@
+#include "percept_ring.h"
+
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <ctime>
+
+namespace {
+
+constexpr size_t kControl = 56;
+constexpr size_t kPayload = 64;
+
+std::atomic<uint64_t>* counter_at(void* address) { return static_cast<std::atomic<uint64_t>*>(address); }
+const std::atomic<uint64_t>* counter_at(const void* address) {
+  return static_cast<const std::atomic<uint64_t>*>(address);
+}
+bool aligned(const void* address) { return address && reinterpret_cast<uintptr_t>(address) % 8 == 0; }
+
+static_assert(std::atomic<uint64_t>::is_always_lock_free, "generation counters must be lock-free across processes");
+
+}  // namespace
+
+uint64_t percept_ring_load(const void* counter) {
+  return aligned(counter) ? counter_at(counter)->load(std::memory_order_acquire) : 0;
+}
+
+int32_t percept_ring_store(void* counter, uint64_t value) {
+  if (!aligned(counter)) return -1;
+  counter_at(counter)->store(value, std::memory_order_release);
+  return 0;
+}
+
+int32_t percept_ring_begin(void* slot, uint64_t generation) {
+  if (!aligned(slot) || generation % 2) return -1;
+  counter_at(slot)->store(generation - 1, std::memory_order_relaxed);
+  std::atomic_thread_fence(std::memory_order_seq_cst);  // no payload store may be seen before the odd generation
+  return 0;
+}
+
+int32_t percept_ring_commit(void* slot, uint64_t generation) {
+  if (!aligned(slot) || generation % 2) return -1;
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  counter_at(slot)->store(generation, std::memory_order_release);
+  return 0;
+}
+
+int64_t percept_ring_write(void* slot, uint64_t capacity, uint64_t generation, const void* control, const void* src,
+                           int64_t rows, int64_t row_bytes, int64_t src_stride) {
+  if (!control || rows < 0 || row_bytes < 0 || (!src && rows * row_bytes > 0)) return -1;
+  if (row_bytes > 0 && static_cast<uint64_t>(rows) > capacity / static_cast<uint64_t>(row_bytes)) return -1;
+  if (percept_ring_begin(slot, generation) < 0) return -1;
+  auto* base = static_cast<unsigned char*>(slot);
+  std::memcpy(base + 8, control, kControl);
+  const auto* from = static_cast<const unsigned char*>(src);
+  auto* to = base + kPayload;
+  if (src_stride == row_bytes) {
+    if (rows * row_bytes > 0) std::memcpy(to, from, static_cast<size_t>(rows * row_bytes));
+  } else {
+    for (int64_t row = 0; row < rows; ++row) {
+      std::memcpy(to + row * row_bytes, from + row * src_stride, static_cast<size_t>(row_bytes));
+    }
+  }
+  percept_ring_commit(slot, generation);
+  return rows * row_bytes;
+}
+
+int32_t percept_ring_valid(const void* slot, uint64_t generation) {
+  if (!aligned(slot)) return -1;
+  std::atomic_thread_fence(std::memory_order_acquire);  // the reads made so far come before this load
+  return counter_at(slot)->load(std::memory_order_relaxed) == generation ? 1 : 0;
+}
+
+int64_t percept_ring_read(const void* slot, uint64_t generation, uint64_t limit, void* control, void* dst,
+                          uint64_t capacity) {
+  if (!aligned(slot) || !control || (!dst && capacity > 0)) return -1;
+  if (percept_ring_load(slot) != generation) return -2;
+  const auto* base = static_cast<const unsigned char*>(slot);
+  std::memcpy(control, base + 8, kControl);
+  uint64_t bytes = 0;
+  std::memcpy(&bytes, control, sizeof bytes);
+  if (percept_ring_valid(slot, generation) != 1) return -2;
+  if (bytes > limit) return -1;
+  if (dst) {
+    if (bytes > capacity) return -1;
+    std::memcpy(dst, base + kPayload, bytes);
+    if (percept_ring_valid(slot, generation) != 1) return -2;
+  }
+  return static_cast<int64_t>(bytes);
+}
+
+int32_t percept_sleep_until(int64_t deadline_ns) {
+  if (deadline_ns < 0) return EINVAL;
+  const timespec until{static_cast<time_t>(deadline_ns / 1000000000), static_cast<long>(deadline_ns % 1000000000)};
+  return clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, nullptr);
+}

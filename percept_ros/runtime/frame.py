@@ -1,0 +1,98 @@
+"""What one slot of a frame ring holds: the packed header, the handle that names it, and its array."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from percept_ros.errors import ImageError, InputError
+from percept_ros.types import U8
+
+FRAME_HEADER = struct.Struct("<QIIIBBxx")
+"""The 24-byte packed frame header: timestamp_us, width, height, stride_y, is_keyframe, format, padding."""
+CONTROL_BYTES = 56
+"""Bytes of a slot's control line after its generation."""
+_CONTROL = struct.Struct("<Qq24sI12x")
+
+
+class FrameFormat(IntEnum):
+    """What a slot holds (numbers of FrameReady.msg)."""
+
+    BGR8 = 0
+    NV12 = 1
+    POINTS_XYZI_F32 = 2
+    TENSOR_F32 = 3
+
+
+@dataclass(frozen=True, slots=True)
+class FrameHandle:
+    """Names one frame in one ring: the content of a FrameReady message.
+
+    ring: segment name under /dev/shm. width, height: pixels; points of a cloud and 1; tensor columns and rows.
+    """
+
+    ring: str
+    slot: int
+    generation: int
+    stamp_ns: int
+    width: int
+    height: int
+    format: FrameFormat
+    is_keyframe: bool = True
+
+
+class Control(NamedTuple):
+    """Control line of a slot. width, height, stride in bytes of a row, channels: columns of a cloud."""
+
+    nbytes: int
+    stamp_ns: int
+    width: int
+    height: int
+    stride: int
+    is_keyframe: bool
+    format: int
+    channels: int
+
+    def pack(self) -> bytes:
+        """The bytes after the generation."""
+        time_us = max(self.stamp_ns, 0) // 1000
+        header = FRAME_HEADER.pack(time_us, self.width, self.height, self.stride, self.is_keyframe, self.format)
+        return _CONTROL.pack(self.nbytes, self.stamp_ns, header, self.channels)
+
+    @staticmethod
+    def unpack(raw: bytes) -> Control:
+        """Read the bytes after the generation."""
+        nbytes, stamp_ns, header, channels = _CONTROL.unpack(raw)
+        _, width, height, stride, is_keyframe, kind = FRAME_HEADER.unpack(header)
+        return Control(nbytes, stamp_ns, width, height, stride, bool(is_keyframe), kind, channels)
+
+    def array(self, payload: U8, where: str) -> npt.NDArray[Any]:
+        """The payload as its array, no copy. Raises InputError (reason ``ring_invalid``) when shape and size disagree."""
+        shapes = {
+            FrameFormat.BGR8: (self.height, self.width, 3),
+            FrameFormat.NV12: (self.height * 3 // 2, self.width),
+            FrameFormat.POINTS_XYZI_F32: (self.width, self.channels),
+            FrameFormat.TENSOR_F32: (self.channels, self.height, self.width),
+        }
+        try:
+            typed: npt.NDArray[Any] = payload if self.format <= FrameFormat.NV12 else payload.view(np.float32)
+            return typed.reshape(shapes[FrameFormat(self.format)])
+        except ValueError as exc:
+            raise InputError(f"{where} holds an impossible frame: {exc}", "ring_invalid") from exc
+
+
+def image_geometry(image: U8, kind: FrameFormat) -> tuple[int, int, int]:
+    """Height and width in pixels and bytes of a row. Raises ImageError when the array does not fit the format."""
+    if image.dtype != np.uint8 or 0 in image.shape:
+        raise ImageError(f"image is {image.dtype}{list(image.shape)}, expected non-empty uint8", "image_shape")
+    if kind == FrameFormat.BGR8 and image.ndim == 3 and image.shape[2] == 3:
+        return image.shape[0], image.shape[1], 3 * image.shape[1]
+    if kind == FrameFormat.NV12 and image.ndim == 2 and image.shape[0] % 3 == 0 and image.shape[1] % 2 == 0:
+        return image.shape[0] * 2 // 3, image.shape[1], image.shape[1]
+    wanted = "[H, W, 3]" if kind == FrameFormat.BGR8 else "[H * 3 / 2, W] with even sides"
+    raise ImageError(f"image is {list(image.shape)}, expected {wanted} for {kind.name}", "image_shape")

@@ -1,0 +1,186 @@
+"""The writing end of a frame ring; see ring.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+
+from percept_ros.errors import InputError
+from percept_ros.runtime import segment as segments
+from percept_ros.runtime.frame import CONTROL_BYTES, Control, FrameFormat, FrameHandle, image_geometry
+from percept_ros.runtime.ring_kernel import RingCounters, ring_kernel
+from percept_ros.runtime.segment import HEAD_OFFSET, SLOT_CONTROL_BYTES, Segment
+from percept_ros.types import U8, PointCloud
+
+
+class RingWriter:
+    """Writes frames into the ring ``name``. All calls from one thread.
+
+    slots: frames kept before the oldest is overwritten. headroom: spare share of a slot for frames that vary in size
+    (clouds). Start-up removes segments of dead writers.
+    """
+
+    def __init__(self, name: str, *, slots: int = 8, headroom: float = 0.0) -> None:
+        if slots < 2:
+            raise ValueError(f"ring '{name}' has {slots} slots, expected 2 or more")
+        self.name, self.slots, self.headroom = name, slots, headroom
+        self.counters = RingCounters()
+        self._segment: Segment | None = None
+        self._sequence = 0
+        self._segments_made = 0
+        self.removed_stale = tuple(segments.remove_stale())
+
+    @property
+    def segment_name(self) -> str:
+        """Name of the segment in use, "" before the first frame."""
+        return "" if self._segment is None else self._segment.name
+
+    def write_image(
+        self, image: U8, stamp_ns: int, *, kind: FrameFormat = FrameFormat.BGR8, is_keyframe: bool = True
+    ) -> FrameHandle:
+        """Copy one image in: (height, width, 3) BGR, or (height * 3 / 2, width) NV12. Rows may be strided.
+
+        Raises ImageError for another shape or dtype, ResourceExhausted when /dev/shm is full.
+        """
+        height, width, row_bytes = image_geometry(image, kind)
+        rows = image if image[0].flags.c_contiguous else np.ascontiguousarray(image)
+        header = Control(rows.nbytes, stamp_ns, width, height, row_bytes, is_keyframe, kind, 3).pack()
+        slot = self._next_slot(rows.nbytes)
+        generation = 2 * self._sequence
+        ring_kernel().write(
+            slot.address, slot.capacity, generation, header, rows.ctypes.data, rows.shape[0], row_bytes, rows.strides[0]
+        )
+        return self._publish(slot, generation, stamp_ns, width, height, kind, is_keyframe)
+
+    def write_cloud(self, cloud: PointCloud) -> FrameHandle:
+        """Copy one sweep in: x, y, z, intensity (0 when absent), and time offsets when the cloud has them."""
+        columns = 4 if cloud.time_offset_s is None else 5
+        count = int(cloud.points.shape[0])
+        with self.open_tensor((1, count, columns), cloud.stamp_ns, kind=FrameFormat.POINTS_XYZI_F32) as slot:
+            table = slot.array
+            table[:, :3] = cloud.points
+            table[:, 3] = 0.0 if cloud.intensity is None else cloud.intensity
+            if cloud.time_offset_s is not None:
+                table[:, 4] = cloud.time_offset_s
+        return slot.handle
+
+    def write_tensor(self, tensor: npt.NDArray[np.float32], stamp_ns: int) -> FrameHandle:
+        """Copy one (channels, height, width) float32 tensor in."""
+        if tensor.ndim != 3 or tensor.dtype != np.float32:
+            raise InputError(
+                f"tensor is {tensor.dtype}{list(tensor.shape)}, expected float32 [C, H, W]", "tensor_shape"
+            )
+        with self.open_tensor((tensor.shape[0], tensor.shape[1], tensor.shape[2]), stamp_ns) as slot:
+            slot.array[...] = tensor
+        return slot.handle
+
+    def open_tensor(
+        self, shape: tuple[int, int, int], stamp_ns: int, *, kind: FrameFormat = FrameFormat.TENSOR_F32
+    ) -> OpenSlot:
+        """A slot to fill in place (no copy): ``with writer.open_tensor(...) as slot: slot.array[...] = ...``.
+
+        shape: (channels, height, width); for clouds (1, points, columns). An exception inside leaves the slot invalid.
+        """
+        nbytes = 4 * shape[0] * shape[1] * shape[2]
+        points = kind == FrameFormat.POINTS_XYZI_F32
+        width, height, channels = (shape[1], 1, shape[2]) if points else (shape[2], shape[1], shape[0])
+        header = Control(nbytes, stamp_ns, width, height, 4 * shape[2], True, kind, channels).pack()
+        slot = self._next_slot(nbytes)
+        return OpenSlot(self, slot, 2 * self._sequence, header, (stamp_ns, width, height, kind), shape)
+
+    def close(self) -> None:
+        """Remove the segment. Safe to call twice."""
+        if self._segment is not None:
+            self._segment.unlink()
+            self._segment.close()
+            self._segment = None
+
+    def __enter__(self) -> RingWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _next_slot(self, nbytes: int) -> _Slot:
+        if self._segment is None or nbytes > self._segment.layout.slot_bytes:
+            self._grow(nbytes)
+        segment = self._segment
+        assert segment is not None
+        index = self._sequence % self.slots
+        self._sequence += 1
+        return _Slot(segment, index, segment.slot_address(index), segment.layout.slot_bytes)
+
+    def _grow(self, nbytes: int) -> None:
+        old = self._segment
+        self._segments_made += 1
+        size = max(64, int(nbytes * (1.0 + self.headroom)))
+        self._segment = segments.create(self.name, self._segments_made, self.slots, size)
+        if old is not None:
+            self.counters.grown += 1
+            old.unlink()
+            old.close()
+
+    def _publish(
+        self, slot: _Slot, generation: int, stamp_ns: int, width: int, height: int, kind: FrameFormat, key: bool
+    ) -> FrameHandle:
+        ring_kernel().store(slot.segment.address + HEAD_OFFSET, generation)
+        self.counters.written += 1
+        return FrameHandle(slot.segment.name, slot.index, generation, stamp_ns, width, height, kind, key)
+
+
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    segment: Segment
+    index: int
+    address: int
+    capacity: int
+
+    @property
+    def payload(self) -> U8:
+        start = self.segment.slot_offset(self.index) + SLOT_CONTROL_BYTES
+        return self.segment.memory[start : start + self.capacity]
+
+
+class OpenSlot:
+    """A slot being filled in place. ``array``: float32 (points, columns) for clouds, else (channels, height, width)."""
+
+    def __init__(
+        self,
+        writer: RingWriter,
+        slot: _Slot,
+        generation: int,
+        header: bytes,
+        fields: tuple[int, int, int, FrameFormat],
+        shape: tuple[int, int, int],
+    ) -> None:
+        self._writer, self._slot, self._generation, self._header, self._fields = (
+            writer,
+            slot,
+            generation,
+            header,
+            fields,
+        )
+        flat = slot.payload[: 4 * shape[0] * shape[1] * shape[2]].view(np.float32)
+        self.array = flat.reshape(shape[1:] if fields[3] == FrameFormat.POINTS_XYZI_F32 else shape)
+        self._handle: FrameHandle | None = None
+
+    @property
+    def handle(self) -> FrameHandle:
+        """Handle of the frame, once the block was left."""
+        if self._handle is None:
+            raise ValueError("the slot was not committed")
+        return self._handle
+
+    def __enter__(self) -> OpenSlot:
+        ring_kernel().begin(self._slot.address, self._generation)
+        start = self._slot.segment.slot_offset(self._slot.index) + 8
+        self._slot.segment.memory[start : start + CONTROL_BYTES] = np.frombuffer(self._header, np.uint8)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, _: object, trace: TracebackType | None) -> None:
+        if kind is None:
+            ring_kernel().commit(self._slot.address, self._generation)
+            self._handle = self._writer._publish(self._slot, self._generation, *self._fields, True)
