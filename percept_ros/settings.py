@@ -118,6 +118,8 @@ def _convert(kind: Any, value: Any, name: str, meta: Mapping[str, Any]) -> Any:
         if value is None and type(None) in args:
             return None
         return _convert(next(a for a in args if a is not type(None)), value, name, meta)
+    if kind is Any:
+        return value
     if dataclasses.is_dataclass(kind):
         return parse(typing.cast("type[Any]", kind), value, f"{name}.")
     if origin is tuple:
