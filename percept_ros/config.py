@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from percept_ros.core.prediction import PredictionConfig
 from percept_ros.errors import ConfigError
 from percept_ros.settings import parse, setting
 
@@ -113,10 +114,16 @@ class Config:
     frames: FramesConfig = setting(FramesConfig(), "coordinate frames")
     sync: SyncConfig = setting(SyncConfig(), "synchroniser")
     lidar: LidarConfig = setting(LidarConfig(), "LiDAR")
-    cameras: Mapping[str, CameraConfig] = setting({}, "cameras by name; the order fixes sensor mask bits")
+    cameras: Mapping[str, CameraConfig] = setting({}, "cameras by name; sorted names fix the sensor mask bits")
     ego_motion: EgoMotionConfig = setting(EgoMotionConfig(), "ego motion")
     detector: DetectorConfig = setting(DetectorConfig(), "models")
+    prediction: PredictionConfig = setting(PredictionConfig(), "path prediction")
     budget: BudgetConfig = setting(BudgetConfig(), "time budgets")
+
+    @property
+    def camera_order(self) -> tuple[str, ...]:
+        """Cameras by name, sorted; the order fixes their bits in sensor masks."""
+        return tuple(sorted(self.cameras))
 
 
 def load_config(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Config:

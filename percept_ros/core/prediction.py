@@ -1,0 +1,84 @@
+"""Classical prediction of track paths: constant velocity and constant turn rate and velocity (CTRV).
+
+Both are vectorised over all tracks and steps; they are the floor that learned predictors are gated against.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from percept_ros.settings import setting
+from percept_ros.types import F64, Bool, Forecasts, ObjectClass, PredictionMethod, Tracks
+
+_LONG_HORIZON = (ObjectClass.PEDESTRIAN, ObjectClass.BICYCLE)
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionConfig:
+    """Path prediction."""
+
+    step_s: float = setting(0.1, "time between path points", low=0.02, high=1.0)
+    vehicle_horizon_s: float = setting(3.0, "how far vehicles are predicted", low=0.1, high=10.0)
+    pedestrian_horizon_s: float = setting(4.8, "how far pedestrians and cyclists are predicted", low=0.1, high=10.0)
+    turn_speed_mps: float = setting(1.5, "slower objects are predicted straight", low=0.0, high=10.0)
+    max_yaw_rate_radps: float = setting(0.8, "faster turning is taken as noise and clipped", low=0.0, high=5.0)
+
+
+def predict_classical(tracks: Tracks, config: PredictionConfig) -> Forecasts:
+    """Paths of all tracks: CTRV for vehicles that move, constant velocity for the rest.
+
+    Returns one path a track (K = 1). Empty for no tracks. sigma_m grows with the speed uncertainty of the track:
+    sqrt(position variance + (t * speed sigma)^2).
+    """
+    if not len(tracks):
+        return Forecasts.empty(config.step_s)
+    steps = horizon_steps(tracks, config)
+    times: F64 = config.step_s * np.arange(1.0, int(steps.max()) + 1)
+    turning = turns(tracks, config)
+    rate = np.where(turning, np.clip(tracks.yaw_rate_radps, -config.max_yaw_rate_radps, config.max_yaw_rate_radps), 0.0)
+    paths = ctrv_paths(tracks.boxes[:, :2], tracks.velocity_mps, tracks.boxes[:, 6], rate, times)
+    method = np.where(turning, PredictionMethod.CTRV, PredictionMethod.CONSTANT_VELOCITY).astype(np.uint8)
+    return Forecasts(
+        config.step_s, paths[:, None], np.ones((len(tracks), 1)), path_sigma(tracks, times)[:, None], steps, method
+    )
+
+
+def horizon_steps(tracks: Tracks, config: PredictionConfig) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """(N,) number of path points of each track, by its class."""
+    far = np.isin(tracks.class_ids, _LONG_HORIZON)
+    horizon = np.where(far, config.pedestrian_horizon_s, config.vehicle_horizon_s)
+    return np.maximum(1, np.rint(horizon / config.step_s)).astype(np.int64)
+
+
+def turns(tracks: Tracks, config: PredictionConfig) -> Bool:
+    """(N,) whether a track is predicted with its turn rate."""
+    fast = np.hypot(tracks.velocity_mps[:, 0], tracks.velocity_mps[:, 1]) >= config.turn_speed_mps
+    walks = np.isin(tracks.class_ids, (ObjectClass.PEDESTRIAN, ObjectClass.UNKNOWN))
+    return np.asarray(fast & ~walks & (np.abs(tracks.yaw_rate_radps) > 1e-3))
+
+
+def ctrv_paths(position_m: F64, velocity_mps: F64, yaw_rad: F64, yaw_rate_radps: F64, times_s: F64) -> F64:
+    """(N, T, 3) x, y, yaw after each of ``times_s`` (T,) at constant turn rate and speed.
+
+    A turn rate of zero gives a straight line: the chord of the arc is v t sinc(w t / 2) at heading + w t / 2.
+    """
+    speed = np.hypot(velocity_mps[:, 0], velocity_mps[:, 1])
+    course = np.arctan2(velocity_mps[:, 1], velocity_mps[:, 0])
+    half = 0.5 * yaw_rate_radps[:, None] * times_s
+    chord = speed[:, None] * times_s * np.sinc(half / np.pi)
+    out = np.empty((len(position_m), len(times_s), 3))
+    out[..., 0] = position_m[:, None, 0] + chord * np.cos(course[:, None] + half)
+    out[..., 1] = position_m[:, None, 1] + chord * np.sin(course[:, None] + half)
+    turned = yaw_rad[:, None] + 2.0 * half
+    out[..., 2] = np.arctan2(np.sin(turned), np.cos(turned))
+    return out
+
+
+def path_sigma(tracks: Tracks, times_s: F64) -> F64:
+    """(N, T) one-sigma position error an axis along the path."""
+    position = 0.5 * (tracks.pose_covariance[:, 0, 0] + tracks.pose_covariance[:, 1, 1])
+    speed = 0.5 * (tracks.twist_covariance[:, 0, 0] + tracks.twist_covariance[:, 1, 1])
+    sigma: F64 = np.sqrt(position[:, None] + speed[:, None] * times_s**2)
+    return sigma

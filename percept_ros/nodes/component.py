@@ -1,0 +1,120 @@
+"""Lifecycle base of every node: acquire in configure, start in activate, release in reverse order."""
+
+from __future__ import annotations
+
+import traceback
+from contextlib import ExitStack
+from typing import Any
+
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+
+from percept_ros.config import Config
+from percept_ros.nodes import parameters
+
+SUCCESS, FAILURE, ERROR = (
+    TransitionCallbackReturn.SUCCESS,
+    TransitionCallbackReturn.FAILURE,
+    TransitionCallbackReturn.ERROR,
+)
+
+
+class Component(LifecycleNode):
+    """A node whose resources live in two stacks: one held while configured, one while active.
+
+    Sub-classes write ``acquire`` and ``start``; each pushes the release of what it takes. Every exception of a
+    transition is logged with its trace; a failed configure leaves nothing behind.
+    """
+
+    def __init__(self, name: str, **options: Any) -> None:
+        super().__init__(name, automatically_declare_parameters_from_overrides=True, **options)
+        self._held = ExitStack()
+        self._running = ExitStack()
+        self._configured = False
+        self.active = False
+        self.config = Config()
+        parameters.declare(self)
+        self.add_on_set_parameters_callback(self._on_set)
+        self.add_post_set_parameters_callback(self._after_set)
+
+    def acquire(self, held: ExitStack) -> None:
+        """Take what the node needs: publishers, models, rings. Push every release onto ``held``."""
+
+    def start(self, running: ExitStack) -> None:
+        """Open the flow: subscriptions, timers, threads. Push every stop onto ``running``."""
+
+    def apply(self, config: Config) -> None:
+        """Take over live settings of ``config`` (called while configured)."""
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Read the parameters, then acquire."""
+        try:
+            self.config = parameters.read(self)
+            with ExitStack() as stack:
+                self.acquire(stack)
+                self._held = stack.pop_all()
+        except Exception as exc:
+            return self._failed("configure", exc)
+        self._configured = True
+        return SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Start the flow."""
+        try:
+            outcome = super().on_activate(state)
+            with ExitStack() as stack:
+                self.start(stack)
+                self._running = stack.pop_all()
+        except Exception as exc:
+            return self._failed("activate", exc)
+        self.active = True
+        return outcome
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop the flow."""
+        self.active = False
+        try:
+            self._running.close()
+            return super().on_deactivate(state)
+        except Exception as exc:
+            return self._failed("deactivate", exc)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Release everything."""
+        return self._release("cleanup")
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop and release everything."""
+        return self._release("shutdown")
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Release everything; the node is then unconfigured and can be configured again."""
+        self.get_logger().error(f"{self.get_name()}: error in state '{state.label}', going to unconfigured")
+        return self._release("error handling")
+
+    def close(self) -> None:
+        """Release what is held, whatever the state (at process exit)."""
+        self._release("exit")
+
+    def _release(self, step: str) -> TransitionCallbackReturn:
+        self.active = self._configured = False
+        outcome = SUCCESS
+        for stack in (self._running, self._held):
+            try:
+                stack.close()
+            except Exception as exc:
+                outcome = self._failed(step, exc)
+        self._running, self._held = ExitStack(), ExitStack()
+        return outcome
+
+    def _failed(self, step: str, exc: Exception) -> TransitionCallbackReturn:
+        self.get_logger().error(f"{self.get_name()}: {step} failed: {exc}\n{traceback.format_exc()}")
+        return FAILURE if step == "configure" else ERROR
+
+    def _on_set(self, changed: list[Parameter]) -> Any:
+        return parameters.check_change(self, changed, configured=self._configured)
+
+    def _after_set(self, changed: list[Parameter]) -> None:
+        if self._configured:
+            self.config = parameters.read(self)
+            self.apply(self.config)
