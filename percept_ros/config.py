@@ -108,6 +108,23 @@ class BudgetConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class TrackingConfig:
+    """Tracking."""
+
+    existence_model: str = setting("", "file of a learned existence model; empty = Bayes update of detector scores")
+    confirm_existence: float = setting(0.6, "a new track is confirmed from this existence on", low=0.0, high=1.0)
+    publish_existence: float = setting(0.35, "less certain tracks are not published", low=0.0, high=1.0)
+    min_hits: int = setting(2, "measurements before a track is confirmed", low=1, high=100)
+    max_coast_s: float = setting(1.5, "a track is dropped this long after its last measurement", low=0.0, high=60.0)
+    max_lidar_coast_s: float = setting(3.0, "or this long after its last 3D measurement", low=0.0, high=60.0)
+    half_life_s: float = setting(0.5, "of existence while unmatched, without a learned model", low=0.01, high=60.0)
+    stationary_mps: float = setting(0.5, "slower tracks are flagged stationary", low=0.0, high=10.0)
+    time_jump_s: float = setting(2.0, "a larger step of time, forward or back, starts afresh", low=0.1, high=3600.0)
+    pose_hold_s: float = setting(0.5, "a missing ego pose is extrapolated this long", low=0.0, high=10.0)
+    max_tracks: int = setting(1024, "more are not started", low=1, high=100000)
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything that can be set."""
 
@@ -118,6 +135,7 @@ class Config:
     ego_motion: EgoMotionConfig = setting(EgoMotionConfig(), "ego motion")
     detector: DetectorConfig = setting(DetectorConfig(), "models")
     prediction: PredictionConfig = setting(PredictionConfig(), "path prediction")
+    tracking: TrackingConfig = setting(TrackingConfig(), "tracking")
     budget: BudgetConfig = setting(BudgetConfig(), "time budgets")
 
     @property

@@ -1,0 +1,279 @@
+// Camera half of a frame, existence, life cycle and publication.
+#include <numeric>
+
+#include "tracking_tracker.h"
+
+namespace percept::tracking {
+
+void Tracker::countEvidence(const PerceptTrackingFrame&, double dt) {
+  const double slow = 1 - std::exp(-std::max(dt, 0.02) / 0.5);
+  for (Track& t : tracks_) {
+    t.frames += 1;
+    t.hit_recent += slow * ((t.hit ? 1.0 : 0.0) - t.hit_recent);
+    if (!t.hit) continue;
+    t.hits += 1;
+    t.score_sum += t.score;
+    t.score_max = std::max(t.score_max, t.score);
+    t.score_recent += slow * (t.score - t.score_recent);
+  }
+}
+
+void Tracker::projectAll(const PerceptTrackingFrame& f, int camera) {
+  const double *T = f.fixed_SE3_base, *Q = f.projections + 12 * camera;
+  double M[12];  // pixels from the fixed frame: Q * inverse(T)
+  for (int r = 0; r < 3; ++r) {
+    double shift = Q[4 * r + 3];
+    for (int k = 0; k < 3; ++k) {
+      M[4 * r + k] = Q[4 * r] * T[4 * k] + Q[4 * r + 1] * T[4 * k + 1] + Q[4 * r + 2] * T[4 * k + 2];
+      shift -= M[4 * r + k] * T[4 * k + 3];
+    }
+    M[4 * r + 3] = shift;
+  }
+  fixed_projection_.assign(M, M + 12);
+  const double w = f.image_size[2 * camera], h = f.image_size[2 * camera + 1];
+  pixels_.resize(tracks_.size());
+  nearness_.resize(tracks_.size());
+  seen_.assign(tracks_.size(), 0);
+  for (size_t i = 0; i < tracks_.size(); ++i) {
+    Track& t = tracks_[i];
+    double box[7];
+    boxOf(t, of(t), box);
+    Pixels full;
+    if (!project(box, M, full)) continue;
+    Pixels& p = pixels_[i];
+    p = {std::clamp(full.x1, 0.0, w - 1), std::clamp(full.y1, 0.0, h - 1), std::clamp(full.x2, 0.0, w - 1), std::clamp(full.y2, 0.0, h - 1)};
+    if (p.area() <= 0) continue;
+    seen_[i] = 1;
+    nearness_[i] = M[8] * box[0] + M[9] * box[1] + M[10] * box[2] + M[11];
+    const double share = p.area() / std::max(1e-9, full.area());
+    if (t.in_view && share <= t.visible) continue;
+    t.in_view = t.projected = true;
+    t.visible = share;
+    t.pixel_height = p.y2 - p.y1;
+    t.pixels = p;
+  }
+}
+
+void Tracker::occlude(int camera) {
+  (void)camera;
+  list_.clear();
+  for (size_t i = 0; i < tracks_.size(); ++i)
+    if (seen_[i]) list_.push_back(static_cast<int>(i));
+  std::sort(list_.begin(), list_.end(), [&](int a, int b) { return pixels_[a].x1 < pixels_[b].x1 || (pixels_[a].x1 == pixels_[b].x1 && a < b); });
+  const auto hide = [&](int behind, int front) {
+    Track& t = tracks_[behind];
+    if (tracks_[front].existence < 0.3 || nearness_[front] > nearness_[behind] - 1.0) return;
+    t.occluded = std::max(t.occluded, common(pixels_[behind], pixels_[front]) / pixels_[behind].area());
+  };
+  for (size_t a = 0; a < list_.size(); ++a)
+    for (size_t b = a + 1; b < list_.size() && pixels_[list_[b]].x1 < pixels_[list_[a]].x2; ++b) {
+      hide(list_[a], list_[b]);
+      hide(list_[b], list_[a]);
+    }
+}
+
+void Tracker::steer(Track& t, const double* M, const double* b) {
+  const double sigma = of(t).camera_sigma_px;
+  if (sigma <= 0 || t.hit) return;
+  const double x = t.x[0], y = t.x[1], z = t.z;
+  const double d = M[8] * x + M[9] * y + M[10] * z + M[11];
+  if (d < 1) return;
+  const double u = (M[0] * x + M[1] * y + M[2] * z + M[3]) / d;
+  const double h[6] = {(M[0] - u * M[8]) / d, (M[1] - u * M[9]) / d, 0, 0, 0, 0};
+  scalarUpdate(t.x, t.P, h, (b[0] + b[2]) / 2 - u, sigma * sigma);
+}
+
+void Tracker::matchCamera(const PerceptTrackingFrame& f, int camera) {
+  const int64_t from = f.camera_offsets[camera], to = f.camera_offsets[camera + 1];
+  pairs_.clear();
+  for (size_t i = 0; i < tracks_.size(); ++i) {
+    if (!seen_[i]) continue;
+    const Track& t = tracks_[i];
+    const double group = of(t).group, area = pixels_[i].area();
+    for (int64_t k = from; k < to; ++k) {
+      const int64_t cls = f.classes2d[k];
+      if (cls < 0 || cls >= kClasses) continue;
+      const double other = p_.c[cls].group;
+      if (other != group && other != 0 && group != 0) continue;
+      const double* b = f.boxes2d + 4 * k;
+      const Pixels q{b[0], b[1], b[2], b[3]};
+      const double shared = common(pixels_[i], q);
+      if (shared <= 0) continue;
+      const double iou = shared / (area + q.area() - shared);
+      if (iou < of(t).camera_iou) continue;
+      pairs_.push_back({static_cast<int>(i), static_cast<int>(k - from), 1 - iou + 0.3 * (1 - t.existence)});
+    }
+  }
+  assignment_.sparse(pairs_, static_cast<int>(tracks_.size()), static_cast<int>(to - from), matched_);
+  for (size_t i = 0; i < tracks_.size(); ++i) {
+    if (matched_[i] < 0) continue;
+    Track& t = tracks_[i];
+    const int64_t k = from + matched_[i];
+    t.camera_hit = true;
+    t.camera_score = std::clamp(f.scores2d[k], 0.0, 1.0);
+    t.sensors = (t.hit ? t.sensors : (t.measured_ns == f.stamp_ns ? t.sensors : 0u)) | f.camera_bits[camera];
+    t.measured_ns = f.stamp_ns;
+    steer(t, fixed_projection_.data(), f.boxes2d + 4 * k);
+  }
+}
+
+void Tracker::look(const PerceptTrackingFrame& f, double dt) {
+  for (Track& t : tracks_) {
+    const double dx = t.x[0] - ego_[0], dy = t.x[1] - ego_[1];
+    t.range_m = std::hypot(dx, dy);
+    t.in_view = t.projected = false;
+    t.visible = t.occluded = t.pixel_height = 0;
+  }
+  for (int c = 0; c < f.cameras; ++c) {
+    projectAll(f, c);
+    if (f.measured) matchCamera(f, c);
+    occlude(c);
+  }
+  const double slow = 1 - std::exp(-std::max(dt, 0.02) / 0.5);
+  if (!f.measured) return;
+  for (Track& t : tracks_) {
+    t.camera_recent += slow * ((t.camera_hit ? t.camera_score : 0.0) - t.camera_recent);
+    if (!t.in_view) continue;
+    t.camera_frames += 1;
+    t.camera_hits += t.camera_hit;
+  }
+}
+
+// Largest bird's-eye overlap with a more certain track.
+void Tracker::shadow() {
+  const size_t n = tracks_.size();
+  for (Track& t : tracks_) t.shadowed = 0;
+  list_.resize(n);
+  std::iota(list_.begin(), list_.end(), 0);
+  std::sort(list_.begin(), list_.end(), [&](int a, int b) { return tracks_[a].x[0] < tracks_[b].x[0] || (tracks_[a].x[0] == tracks_[b].x[0] && a < b); });
+  double widest = 0;
+  for (const Rectangle& r : ground_) widest = std::max(widest, r.radius);
+  for (size_t a = 0; a < n; ++a)
+    for (size_t b = a + 1; b < n; ++b) {
+      Track &s = tracks_[list_[a]], &t = tracks_[list_[b]];
+      const Rectangle &rs = ground_[list_[a]], &rt = ground_[list_[b]];
+      const double dx = t.x[0] - s.x[0], dy = t.x[1] - s.x[1], reach = rs.radius + rt.radius;
+      if (dx > rs.radius + widest) break;
+      if (dx * dx + dy * dy > reach * reach) continue;
+      const double common = intersection(rs, rt), iou = common / (rs.area + rt.area - common);
+      const bool first = s.existence != t.existence ? s.existence > t.existence : s.number < t.number;
+      Track& weaker = first ? t : s;
+      weaker.shadowed = std::max(weaker.shadowed, iou);
+    }
+}
+
+double Tracker::bayes(const Track& t, double dt, bool measured) const {
+  const Globals& g = p_.g;
+  double p = std::clamp(t.existence, g.low, g.high);
+  if (t.hit && t.hits > 1) {
+    const double odds = std::exp(g.gain * (t.score - logit(g.prior)));
+    p = sigmoid(logit(p) + std::log(std::clamp(odds, 0.5, 20.0)));
+  } else if (!t.hit && !t.camera_hit) {
+    p *= std::exp2(-dt / g.half_life_s);
+  }
+  if (measured && t.camera_hit) p = sigmoid(logit(p) + std::log1p((g.camera_odds - 1) * t.camera_score));
+  return std::clamp(p, g.low, g.high);
+}
+
+void Tracker::believe(const PerceptTrackingFrame& f, double dt) {
+  double v[kFeatures];
+  for (Track& t : tracks_) {
+    const bool camera = f.cameras > 0 && model_.knows(t.cls, true);
+    if (camera || model_.knows(t.cls, false)) {
+      features(t, of(t), f.stamp_ns, v);
+      t.existence = model_.probability(t.cls, camera, v);
+    } else {
+      t.existence = bayes(t, dt, f.measured != 0);
+    }
+    const ClassParameters& c = of(t);
+    if (t.existence >= c.confirm && t.hits + (f.measured ? 0 : 0) >= c.min_hits) t.confirmed = true;
+  }
+}
+
+void Tracker::bury(int64_t now) {
+  const auto dead = [&](const Track& t) {
+    const ClassParameters& c = of(t);
+    const double silent = 1e-9 * static_cast<double>(now - t.measured_ns), blind = 1e-9 * static_cast<double>(now - t.lidar_ns);
+    if (silent > c.max_coast_s || blind > c.max_lidar_coast_s) return true;
+    return !t.hit && !t.camera_hit && t.existence < c.forget;
+  };
+  tracks_.erase(std::remove_if(tracks_.begin(), tracks_.end(), dead), tracks_.end());
+}
+
+bool Tracker::published(const Track& t) const {
+  const ClassParameters& c = of(t);
+  if (!t.confirmed || t.shadowed > c.duplicate_iou) return false;
+  return t.existence >= (t.hit ? c.publish : c.publish_coast);
+}
+
+int Tracker::publish(int64_t now, PerceptTrackingOutput& out) {
+  int row = 0;
+  for (const Track& t : tracks_)
+    if (published(t) && row < out.capacity) write(t, row++, now, out);
+  return row;
+}
+
+void Tracker::write(const Track& t, int row, int64_t now, PerceptTrackingOutput& out) const {
+  const ClassParameters& c = of(t);
+  const bool turn = turning(c);
+  std::memcpy(out.id + 16 * row, t.id, 16);
+  out.state[row] = t.hit || t.camera_hit ? 1 : 2;
+  std::copy(t.probs, t.probs + kClasses, out.class_probs + kClasses * row);
+  out.existence[row] = t.existence;
+  boxOf(t, c, out.boxes + 7 * row);
+  double* v = out.velocity + 2 * row;
+  velocity(t, c, v);
+  const double speed = std::hypot(v[0], v[1]), yaw = heading(t, c), cs = std::cos(yaw), sn = std::sin(yaw);
+  const double w = turn ? t.x[4] : 0, a = turn ? t.x[5] : 0, vv = turn ? t.x[3] : 0;
+  out.acceleration[2 * row] = a * cs - vv * w * sn;
+  out.acceleration[2 * row + 1] = a * sn + vv * w * cs;
+  out.yaw_rate[row] = w;
+  double *P = out.pose_cov + 36 * row, *Q = out.twist_cov + 36 * row;
+  std::fill(P, P + 36, 0.0);
+  std::fill(Q, Q + 36, 0.0);
+  P[0] = t.P[0], P[1] = P[6] = t.P[1], P[7] = t.P[7];
+  P[14] = t.z_var;
+  P[21] = P[28] = 0.01;
+  P[35] = turn ? t.P[14] : t.yaw_var;
+  if (turn) {
+    P[5] = P[30] = t.P[2];
+    P[11] = P[31] = t.P[8];
+    // velocity = (v cos yaw, v sin yaw), turn rate: rows of the Jacobian over yaw, v, turn rate; slip keeps it definite
+    const double J[2][2] = {{-vv * sn, cs}, {vv * cs, sn}};
+    const double S[2][2] = {{t.P[14], t.P[15]}, {t.P[20], t.P[21]}}, W[2] = {t.P[16], t.P[22]};
+    for (int i = 0; i < 2; ++i) {
+      for (int j = 0; j < 2; ++j)
+        for (int k = 0; k < 2; ++k)
+          for (int l = 0; l < 2; ++l) Q[6 * i + j] += J[i][k] * S[k][l] * J[j][l];
+      Q[6 * i + 5] = Q[30 + i] = J[i][0] * W[0] + J[i][1] * W[1];
+    }
+    Q[1] = Q[6] = 0.5 * (Q[1] + Q[6]);
+    Q[0] += 0.01, Q[7] += 0.01;
+    Q[35] = t.P[28];
+  } else {
+    Q[0] = t.P[14], Q[1] = Q[6] = t.P[15], Q[7] = t.P[21];
+    Q[35] = 0.25;
+  }
+  Q[14] = 0.25;
+  Q[21] = Q[28] = 0.05;
+  out.age_ns[row] = now - t.birth_ns;
+  out.since_ns[row] = now - t.measured_ns;
+  out.sensors[row] = t.sensors;
+  const double sigma = std::sqrt(std::max(Q[0], Q[7]));
+  out.stationary[row] = speed < p_.g.stationary_mps && sigma < 1.0;
+  out.number[row] = t.number;
+}
+
+int Tracker::exportAll(int64_t* numbers, double* f, double* boxes, double* existence, int capacity) const {
+  int row = 0;
+  for (const Track& t : tracks_) {
+    if (row >= capacity) break;
+    numbers[row] = t.number;
+    features(t, of(t), stamp_ns_, f + static_cast<int64_t>(row) * kFeatures);
+    boxOf(t, of(t), boxes + 7 * row);
+    existence[row++] = t.existence;
+  }
+  return row;
+}
+
+}  // namespace percept::tracking

@@ -1,0 +1,85 @@
+// The tracker: what happens to all tracks in one frame.
+#pragma once
+#include <vector>
+
+#include "../percept_tracking.h"
+#include "tracking_assignment.h"
+#include "tracking_existence.h"
+
+namespace percept::tracking {
+
+// Order is that of TrackerParameters.flat in percept_ros/core/tracking_parameters.py.
+struct Globals {
+  double half_life_s, prior, gain, low, high, camera_odds, birth, max_tracks, stationary_mps, weight_mahalanobis;
+};
+
+struct Parameters {
+  Globals g;
+  ClassParameters c[kClasses];
+};
+
+struct Detection {
+  double box[7], velocity[2], score;
+  const double* probs;
+  uint32_t sensors;
+  int cls, track;
+  Measurement m;
+  Rectangle ground;
+};
+
+struct Consistency {
+  double matches, sum, freedom, beyond;
+};
+
+class Tracker {
+ public:
+  Tracker(const Parameters& p, uint64_t seed) : p_(p), seed_(seed) {}
+  bool loadModel(const double* data, int64_t n) { return model_.load(data, n); }
+  void reset();
+  int step(const PerceptTrackingFrame& f, PerceptTrackingOutput& out);
+  int exportAll(int64_t* numbers, double* f, double* boxes, double* existence, int capacity) const;
+  const Consistency* consistency() const { return consistency_; }
+
+ private:
+  const ClassParameters& of(const Track& t) const { return p_.c[t.cls]; }
+  void predictAll(double dt);
+  bool readDetections(const PerceptTrackingFrame& f);
+  void refreshGround();
+  void associate(bool strong);
+  void collectPairs(const std::vector<int>& dets, bool strong);
+  void take(Track& t, Detection& d, int64_t now);
+  void takeClass(Track& t, const double* probs);
+  void giveBirth(int64_t now);
+  void countEvidence(const PerceptTrackingFrame& f, double dt);
+  void look(const PerceptTrackingFrame& f, double dt);
+  void projectAll(const PerceptTrackingFrame& f, int camera);
+  void matchCamera(const PerceptTrackingFrame& f, int camera);
+  void occlude(int camera);
+  void steer(Track& t, const double* M, const double* box2d);
+  void shadow();
+  void believe(const PerceptTrackingFrame& f, double dt);
+  double bayes(const Track& t, double dt, bool measured) const;
+  void bury(int64_t now);
+  bool published(const Track& t) const;
+  int publish(int64_t now, PerceptTrackingOutput& out);
+  void write(const Track& t, int row, int64_t now, PerceptTrackingOutput& out) const;
+
+  Parameters p_;
+  uint64_t seed_;
+  ExistenceModel model_;
+  std::vector<Track> tracks_;
+  std::vector<Rectangle> ground_;
+  std::vector<Detection> dets_;
+  std::vector<Pair> pairs_;
+  std::vector<int> matched_, list_;
+  std::vector<Pixels> pixels_;
+  std::vector<char> seen_;
+  std::vector<double> nearness_, fixed_projection_;
+  Assignment assignment_;
+  Consistency consistency_[kClasses] = {};
+  int64_t stamp_ns_ = 0, born_ = 0;
+  bool started_ = false;
+  double ego_[3] = {0, 0, 0};
+};
+
+}  // namespace percept::tracking

@@ -1,0 +1,134 @@
+"""Binding of the tracker kernel (kernels/percept_tracking.h): structures, output buffers, a thin handle."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from percept_ros.core.existence import FEATURES
+from percept_ros.core.tracking_parameters import TrackerParameters
+from percept_ros.errors import InputError
+from percept_ros.native import bind, pointer
+from percept_ros.types import F64, I64, NUM_CLASSES
+
+_P, _I32, _I64, _U64 = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64, ctypes.c_uint64
+
+FRAME_POINTERS = (
+    "fixed_SE3_base",
+    "boxes",
+    "scores",
+    "class_probs",
+    "velocity",
+    "sensors",
+    "projections",
+    "image_size",
+    "camera_bits",
+    "camera_offsets",
+    "boxes2d",
+    "scores2d",
+    "classes2d",
+)
+
+
+class Frame(ctypes.Structure):
+    """``PerceptTrackingFrame``: addresses of one frame's arrays."""
+
+    _fields_ = (
+        [("stamp_ns", _I64)] + [(n, _P) for n in FRAME_POINTERS] + [(n, _I32) for n in ("n", "cameras", "measured")]
+    )
+
+
+_OUTPUTS: tuple[tuple[str, tuple[int, ...], Any], ...] = (
+    ("id", (16,), np.uint8),
+    ("state", (), np.uint8),
+    ("class_probabilities", (NUM_CLASSES,), np.float64),
+    ("existence", (), np.float64),
+    ("boxes", (7,), np.float64),
+    ("velocity_mps", (2,), np.float64),
+    ("acceleration_mps2", (2,), np.float64),
+    ("yaw_rate_radps", (), np.float64),
+    ("pose_covariance", (6, 6), np.float64),
+    ("twist_covariance", (6, 6), np.float64),
+    ("age_ns", (), np.int64),
+    ("since_measurement_ns", (), np.int64),
+    ("sensors", (), np.uint32),
+    ("stationary", (), np.bool_),
+    ("number", (), np.int64),
+)
+
+
+class _Output(ctypes.Structure):
+    _fields_ = [(name, _P) for name, _, _ in _OUTPUTS] + [("capacity", _I32)]
+
+
+@functools.cache
+def _functions() -> dict[str, Callable[..., Any]]:
+    return {
+        "create": bind("percept_tracker_create", [_P, _I64, _P, _I64, _U64], _P),
+        "destroy": bind("percept_tracker_destroy", [_P], None),
+        "reset": bind("percept_tracker_reset", [_P], None),
+        "step": bind("percept_tracker_step", [_P, _P, _P]),
+        "export": bind("percept_tracker_export", [_P, _P, _P, _P, _P, _I32]),
+        "consistency": bind("percept_tracker_consistency", [_P, _P]),
+        "overlap": bind("percept_tracking_overlap", [_P, _I64, _P, _I64, _I32, _P]),
+        "assign": bind("percept_tracking_assign", [_P, _I64, _I64, ctypes.c_double, _P]),
+    }
+
+
+class TrackerKernel:
+    """Owns one tracker of the kernel library and its output buffers. Not thread-safe."""
+
+    def __init__(self, parameters: TrackerParameters, model: F64 | None, seed: int) -> None:
+        self._call = _functions()
+        flat = parameters.flat()
+        weights = None if model is None else np.ascontiguousarray(model, np.float64)
+        handle = self._call["create"](
+            pointer(flat),
+            flat.size,
+            None if weights is None else pointer(weights),
+            0 if weights is None else weights.size,
+            seed,
+        )
+        if not handle:
+            raise InputError(f"tracker refused {flat.size} parameters or its existence model", "tracking_parameters")
+        self._handle = handle
+        self.capacity = parameters.max_tracks
+        self.out = {name: np.zeros((self.capacity, *shape), dtype) for name, shape, dtype in _OUTPUTS}
+        self._output = _Output(*(pointer(self.out[name]) for name, _, _ in _OUTPUTS), self.capacity)
+        self._output_address = ctypes.addressof(self._output)
+
+    def step(self, frame_address: int) -> int:
+        """Advance by one frame; returns how many rows of ``out`` hold. Raises InputError for impossible input."""
+        count: int = self._call["step"](self._handle, frame_address, self._output_address)
+        if count < 0:
+            text = "non-finite numbers or boxes without size" if count == -2 else "bad arguments"
+            raise InputError(f"tracker refused a frame: {text}", "tracking_input")
+        return count
+
+    def reset(self) -> None:
+        """Forget all tracks; ids are not used again."""
+        self._call["reset"](self._handle)
+
+    def evidence(self) -> tuple[I64, F64, F64, F64]:
+        """All live tracks: numbers (N,), features (N, F), boxes (N, 7) in the fixed frame, existence (N,)."""
+        n = self.capacity
+        numbers, features = np.zeros(n, np.int64), np.zeros((n, len(FEATURES)))
+        boxes, existence = np.zeros((n, 7)), np.zeros(n)
+        arrays = (numbers, features, boxes, existence)
+        count = self._call["export"](self._handle, *map(pointer, arrays), n)
+        return numbers[:count], features[:count], boxes[:count], existence[:count]
+
+    def consistency(self) -> F64:
+        """(C, 4): matches, sum of squared normalised innovations, degrees of freedom, count beyond the 95% point."""
+        table = np.zeros((NUM_CLASSES, 4))
+        self._call["consistency"](self._handle, pointer(table))
+        return table
+
+    def __del__(self) -> None:
+        if handle := getattr(self, "_handle", None):
+            self._call["destroy"](handle)
+            self._handle = None
