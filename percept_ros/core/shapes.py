@@ -1,0 +1,155 @@
+"""Obstacles from clusters: which class a cluster's shape speaks for, and the whole box behind the part that was seen.
+
+Rules, not weights: every class has a range of sizes. A LiDAR sees at most the near sides of a box, so one edge that looks like
+the class's length or width is enough when the other is not longer than the class allows; a side that was not seen is
+extended away from the sensor to the usual size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from percept_ros.types import F32, F64, I64, NUM_CLASSES, ObjectClass
+
+Corners = tuple[float, float, float, float]
+"""Trapezium: 0 outside the outer numbers, 1 between the inner ones."""
+
+
+class Column(IntEnum):
+    """Columns of a cluster (PerceptClusterColumn in kernels/percept_cluster.h)."""
+
+    X = 0
+    Y = 1
+    YAW = 2
+    LENGTH = 3
+    WIDTH = 4
+    GROUND_Z = 5
+    BOTTOM = 6
+    TOP = 7
+    POINTS = 8
+    RANGE = 9
+    RESIDUAL = 10
+    COVER_A = 11
+    COVER_B = 12
+    HIDDEN = 13
+    OVERHANG = 14
+    DEPTH = 15
+    SPLIT = 16
+    CUT = 17
+    FILL = 18
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Sizes of one class, metres.
+
+    usual: length, width, height that a hidden side is extended to. length, width: of an edge seen in full. top: height of the
+    highest return. fill: least share of a solid surface's returns. weight: score of a perfect fit.
+    """
+
+    usual: tuple[float, float, float]
+    length: Corners
+    width: Corners
+    top: Corners
+    weight: float
+    needs_both: bool = False
+
+
+SHAPES: dict[ObjectClass, Shape] = {
+    ObjectClass.CAR: Shape((4.2, 1.75, 1.55), (2.0, 3.0, 5.0, 6.0), (1.1, 1.4, 2.0, 2.4), (0.8, 1.15, 2.0, 2.5), 0.95),
+    ObjectClass.TRUCK: Shape((7.0, 2.5, 3.0), (4.0, 6.0, 14.0, 20.0), (1.9, 2.2, 2.8, 3.3), (1.9, 2.4, 4.2, 4.7), 0.8),
+    ObjectClass.PEDESTRIAN: Shape(
+        (0.6, 0.6, 1.7), (0.1, 0.3, 0.8, 1.1), (0.0, 0.2, 0.7, 0.9), (1.1, 1.4, 1.9, 2.1), 0.6, True
+    ),
+    ObjectClass.BICYCLE: Shape(
+        (1.75, 0.6, 1.7), (1.0, 1.4, 1.9, 2.2), (0.0, 0.15, 0.7, 1.0), (1.3, 1.5, 1.85, 2.1), 0.5, True
+    ),
+}
+"""Ranges of road users' sizes; not fitted to a recording."""
+
+_UNKNOWN_WEIGHT = 0.2
+
+
+def obstacles(clusters: F32, sensor_xy: F64) -> tuple[F64, F64, F64]:
+    """Boxes (N, 7), scores (N,) in [0, 1] and class probabilities (N, C) of clusters (N, 19).
+
+    sensor_xy: (2,) position of the sensor. All in the base frame. A cluster that fits no class stays UNKNOWN with the box
+    that was seen and a low score.
+    """
+    if not len(clusters):
+        return np.zeros((0, 7)), np.zeros(0), np.zeros((0, NUM_CLASSES))
+    c = clusters.astype(np.float64)
+    quality = _quality(c)
+    fits = np.stack([_fits(c, shape) for shape in SHAPES.values()], axis=1) * quality[:, None, None]
+    probabilities = np.zeros((len(c), NUM_CLASSES))
+    probabilities[:, list(SHAPES)] = fits.max(axis=2)
+    scores: F64 = probabilities.max(axis=1)
+    probabilities[:, ObjectClass.UNKNOWN] = np.maximum(_UNKNOWN_WEIGHT, 0.5 - scores)
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    unknown = probabilities.argmax(axis=1) == ObjectClass.UNKNOWN
+    turned = fits.max(axis=1).argmax(axis=1)
+    boxes = _complete(c, np.where(unknown, -1, fits.max(axis=2).argmax(axis=1)), turned, sensor_xy)
+    return boxes, np.clip(scores, 0.01, 0.99), probabilities
+
+
+def _trapezium(x: F64, corners: Corners) -> F64:
+    a, b, c, d = corners
+    value: F64 = np.clip(np.minimum((x - a) / (b - a), (d - x) / (d - c)), 0.0, 1.0)
+    return value
+
+
+def _at_most(x: F64, sure: float, never: float) -> F64:
+    value: F64 = np.clip((never - x) / (never - sure), 0.0, 1.0)
+    return value
+
+
+def _quality(c: F64) -> F64:
+    """How much a cluster looks like one solid body that stands on the road, [0, 1]."""
+    far = 0.004 * c[:, Column.RANGE]
+    surface = _at_most(c[:, Column.RESIDUAL] - far, 0.12, 0.45)
+    solid = _at_most(c[:, Column.DEPTH], 1.2, 2.2)
+    stands = _at_most(c[:, Column.BOTTOM] - far, 0.45, 0.9)
+    count: F64 = 1.0 - np.exp(-c[:, Column.POINTS] / 10.0)
+    dense = np.clip((c[:, Column.FILL] - 0.05) / 0.25, 0.0, 1.0)
+    whole = np.where(c[:, Column.SPLIT] > 0, 0.5, 1.0)
+    return surface * solid * stands * count * dense * whole
+
+
+def _fits(c: F64, shape: Shape) -> F64:
+    """(N, 2) how well the shape fits with its length along the rectangle's yaw, and across it."""
+    low_top = c[:, Column.TOP]
+    top = np.where(c[:, Column.CUT] > 0, np.maximum(low_top, shape.top[1]), low_top)
+    high = _trapezium(top, shape.top)
+    sides = (
+        (Column.LENGTH, Column.WIDTH, Column.COVER_A, Column.COVER_B),
+        (Column.WIDTH, Column.LENGTH, Column.COVER_B, Column.COVER_A),
+    )
+    both = []
+    for along, across, cover_along, cover_across in sides:
+        length, width = c[:, along], c[:, across]
+        as_length = _trapezium(length, shape.length) * (0.7 + 0.3 * c[:, cover_along])
+        as_width = _trapezium(width, shape.width) * (0.6 + 0.3 * c[:, cover_across])
+        seen = np.minimum(as_length, as_width) if shape.needs_both else np.maximum(as_length, as_width)
+        room = _at_most(length, *shape.length[2:]) * _at_most(width, *shape.width[2:])
+        both.append(shape.weight * high * seen * room)
+    return np.stack(both, axis=1)
+
+
+def _complete(c: F64, best: I64, turned: I64, sensor_xy: F64) -> F64:
+    """Whole boxes. best: index into SHAPES or -1. turned: 1 where the length lies across the rectangle's yaw."""
+    usual = np.array([shape.usual for shape in SHAPES.values()] + [(0.0, 0.0, 0.0)])[best]
+    across = turned > 0
+    yaw = c[:, Column.YAW] + np.where(across, np.pi / 2, 0.0)
+    seen = np.where(across[:, None], c[:, [Column.WIDTH, Column.LENGTH]], c[:, [Column.LENGTH, Column.WIDTH]])
+    full = np.maximum(np.maximum(seen, usual[:, :2]), 0.1)
+    centre = c[:, :2].copy()
+    directions = np.stack([np.cos(yaw), np.sin(yaw), -np.sin(yaw), np.cos(yaw)], axis=1).reshape(-1, 2, 2)
+    toward = np.einsum("nki,ni->nk", directions, sensor_xy - centre)
+    side = np.where(np.abs(toward) > seen / 2, np.sign(toward), 0.0)
+    centre -= np.einsum("nk,nki->ni", side * (full - seen) / 2, directions)
+    height = np.maximum(c[:, Column.TOP], np.where(c[:, Column.CUT] > 0, usual[:, 2], 0.3))
+    yaw = np.mod(yaw + np.where(np.cos(yaw) < 0, np.pi, 0.0) + np.pi, 2 * np.pi) - np.pi
+    return np.column_stack([centre, c[:, Column.GROUND_Z] + height / 2, full, height, yaw])
