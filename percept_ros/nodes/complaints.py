@@ -1,0 +1,54 @@
+"""Counted drops with one clear message each: every drop is counted, its text is logged at a bounded rate."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from typing import Any
+
+_INTERVAL_S = 5.0
+
+
+class Complaints:
+    """Counts drops by (source, reason) and logs each kind at most every five seconds. Thread-safe."""
+
+    def __init__(self, logger: Any) -> None:
+        self._logger = logger
+        self._lock = threading.Lock()
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._logged_s: dict[tuple[str, str], float] = {}
+        self._unlogged: Counter[tuple[str, str]] = Counter()
+
+    def drop(self, source: str, reason: str, text: str) -> None:
+        """Count one drop of ``source`` (topic or sensor) and say why, unless it was said a moment ago."""
+        key, now_s = (source, reason), time.monotonic()
+        with self._lock:
+            self._counts[key] += 1
+            if now_s - self._logged_s.get(key, -_INTERVAL_S) < _INTERVAL_S:
+                self._unlogged[key] += 1
+                return
+            self._logged_s[key] = now_s
+            again = self._unlogged.pop(key, 0)
+        more = f" ({again} more like it in between)" if again else ""
+        self._logger.warning(f"{source}: {text}{more}")
+
+    def count(self, source: str, reason: str, number: int = 1) -> None:
+        """Count without a word (expected drops)."""
+        with self._lock:
+            self._counts[(source, reason)] += number
+
+    @property
+    def by_reason(self) -> dict[str, int]:
+        """Drops of all sources by reason."""
+        totals: Counter[str] = Counter()
+        with self._lock:
+            for (_, reason), number in self._counts.items():
+                totals[reason] += number
+        return dict(totals)
+
+    @property
+    def by_source(self) -> dict[str, int]:
+        """Drops as ``source/reason``."""
+        with self._lock:
+            return {f"{source}/{reason}": number for (source, reason), number in self._counts.items()}

@@ -1,0 +1,34 @@
+"""Entry points of the node executables: ros2 run percept_ros {camera, lidar, fusion, supervisor, container, player}."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+NODES: dict[str, str] = {
+    "camera": "percept_ros.nodes.camera:make",
+    "lidar": "percept_ros.nodes.lidar:make",
+    "fusion": "percept_ros.nodes.fusion:make",
+    "supervisor": "percept_ros.nodes.supervisor:make",
+    "container": "percept_ros.nodes.container:make",
+}
+"""Executable -> function that makes its nodes (called after rclpy is initialised)."""
+
+
+def main(name: str, argv: list[str] | None = None) -> int:
+    """Run one executable until it is told to stop; returns the exit status."""
+    from percept_ros.nodes.spin import spin
+
+    module, _, attribute = NODES[name].partition(":")
+    make: Any = getattr(importlib.import_module(module), attribute)
+
+    def nodes() -> Sequence[Any]:
+        return tuple(make())
+
+    return spin(nodes, sys.argv if argv is None else argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[1:]))
