@@ -1,0 +1,66 @@
+"""Where things stand: actors and scenery, no two in the same place."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from percept_ros.simulate.shapes import Model, make
+from percept_ros.simulate.solids import Shape
+from percept_ros.types import F64, Bool, ObjectClass
+
+
+class Layout:
+    """Collects actors and things; one that would stand inside another is refused."""
+
+    def __init__(self, rng: np.random.Generator, capacity: int = 2048) -> None:
+        self._rng = rng
+        self._rects = np.zeros((capacity, 6))  # x, y, cos, sin, half length, half width
+        self._count = 0
+        self.models: list[Model] = []
+        self.actor_poses: list[tuple[float, float, float]] = []
+        self.speeds: list[float] = []
+        self.things: list[Shape] = []
+        self.thing_poses: list[tuple[float, float, float]] = []
+
+    def keep_clear(self, pose: tuple[float, float, float], size: tuple[float, float]) -> bool:
+        """Take the ground under a rectangle (x, y, yaw; length, width); False when something stands there."""
+        row = np.array([pose[0], pose[1], np.cos(pose[2]), np.sin(pose[2]), size[0] / 2, size[1] / 2])
+        if self._count >= len(self._rects) or overlaps(row, self._rects[: self._count]).any():
+            return False
+        self._rects[self._count] = row
+        self._count += 1
+        return True
+
+    def actor(self, class_id: ObjectClass, pose: tuple[float, float, float], speed_mps: float) -> bool:
+        """Put a random object of a class at x, y, yaw; False when there is no room."""
+        model = make(class_id, self._rng)
+        if not self.keep_clear(pose, (model.size[0] + 0.3, model.size[1] + 0.2)):
+            return False
+        self.models.append(model)
+        self.actor_poses.append(pose)
+        self.speeds.append(speed_mps)
+        return True
+
+    def thing(self, shape: Shape, pose: tuple[float, float, float], *, solid: bool = True) -> bool:
+        """Put scenery at x, y, yaw. solid: it needs room of its own."""
+        if solid:
+            low, high = shape.extent()
+            size = 2 * np.maximum(np.abs(low), np.abs(high))
+            if not self.keep_clear(pose, (float(size[0]), float(size[1]))):
+                return False
+        self.things.append(shape)
+        self.thing_poses.append(pose)
+        return True
+
+
+def overlaps(row: F64, others: F64) -> Bool:
+    """(n,) whether rectangle ``row`` meets each of ``others`` (x, y, cos, sin, half length, half width)."""
+    dx, dy = others[:, 0] - row[0], others[:, 1] - row[1]
+    along = np.abs(others[:, 2] * row[2] + others[:, 3] * row[3])
+    across = np.abs(others[:, 3] * row[2] - others[:, 2] * row[3])
+    apart = np.abs(row[2] * dx + row[3] * dy) > row[4] + along * others[:, 4] + across * others[:, 5]
+    apart |= np.abs(row[2] * dy - row[3] * dx) > row[5] + across * others[:, 4] + along * others[:, 5]
+    apart |= np.abs(others[:, 2] * dx + others[:, 3] * dy) > others[:, 4] + along * row[4] + across * row[5]
+    apart |= np.abs(others[:, 2] * dy - others[:, 3] * dx) > others[:, 5] + across * row[4] + along * row[5]
+    meets: Bool = ~apart
+    return meets

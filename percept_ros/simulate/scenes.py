@@ -1,0 +1,319 @@
+"""Independent random scenes with wide variation, for training: one LiDAR sweep each, with boxes.
+
+rng = np.random.default_rng(seed)
+sample = scan(random_scene(rng), rng)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from percept_ros.simulate import scenery
+from percept_ros.simulate.beams import BEAM_TABLES
+from percept_ros.simulate.layout import Layout
+from percept_ros.simulate.lidar import Ground, LidarModel, sweep
+from percept_ros.simulate.solids import SCENERY, Solids, place
+from percept_ros.types import F32, F64, I64, ObjectClass
+
+C = ObjectClass
+TRAFFIC = ((C.CAR, 0.72), (C.TRUCK, 0.09), (C.BUS, 0.04), (C.TRAILER, 0.03), (C.MOTORCYCLE, 0.05), (C.BICYCLE, 0.07))
+EGO_CLEAR_M = (6.0, 2.6)
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A frozen moment. Frame: base (z = 0 on the road under the ego vehicle, x forward).
+
+    boxes: (N, 7). class_ids: (N,) ``ObjectClass``. velocity_mps: (N, 2).
+    """
+
+    solids: Solids
+    ground: Ground
+    boxes: F64
+    class_ids: I64
+    velocity_mps: F64
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One simulated sweep with its ground truth, base frame (z = 0 at the road by the nominal mounting height).
+
+    points: (P, 3) float32. intensity: (P,) float32 [0, 1]. ring: (P,) uint16, 0 = top. time_offset_s: (P,) float32.
+    owner: (P,) int32 row of ``boxes``, or negative (ground, scenery, ghost; see lidar.py).
+    boxes: (N, 7) float64. class_ids: (N,) int64. velocity_mps: (N, 2). points_inside: (N,) returns from each object.
+    sensor: (3,) position of the LiDAR in the base frame. beams: number of beams.
+    """
+
+    points: F32
+    intensity: F32
+    ring: npt.NDArray[np.uint16]
+    time_offset_s: F32
+    owner: npt.NDArray[np.int32]
+    boxes: F64
+    class_ids: I64
+    velocity_mps: F64
+    points_inside: I64
+    sensor: F64
+    beams: int
+
+
+def random_ground(rng: np.random.Generator, road: Callable[[F64, F64], F64], reach_m: float = 125.0) -> Ground:
+    """Wavy ground, level under the ego vehicle; ``road`` gives the paint at positions x, y."""
+    axis = np.arange(-reach_m, reach_m + 1.0, 2.0)
+    x, y = axis[:, None], axis[None, :]
+    height = np.zeros((len(axis), len(axis)))
+    for low, high, steep in ((60.0, 200.0, 0.04), (15.0, 40.0, 0.008)):
+        for _ in range(3):
+            length, turn, phase = rng.uniform(low, high), rng.uniform(0, 2 * np.pi), rng.uniform(0, 2 * np.pi)
+            k = 2 * np.pi / length
+            wave = steep * rng.uniform(0, 1) / k
+            kx, ky = k * np.cos(turn), k * np.sin(turn)
+            height += wave * (np.sin(kx * x + ky * y + phase) - np.sin(phase) - np.cos(phase) * (kx * x + ky * y))
+    limit = 0.05 * np.hypot(x, y)
+    height = limit * np.tanh(height / np.maximum(limit, 1e-6))
+    fine = np.arange(-100.0, 100.0, 0.5) + 0.25
+    paint = road(fine[:, None], fine[None, :]).astype(np.float32)
+    return Ground(-reach_m, -reach_m, 2.0, height.astype(np.float32), -100.0, -100.0, 0.5, paint)
+
+
+def random_scene(rng: np.random.Generator) -> Scene:
+    """Draw a street, crossing, car park or open ground with traffic and scenery."""
+    layout = Layout(rng)
+    layout.keep_clear((0.0, 0.0, 0.0), EGO_CLEAR_M)
+    lanes = int(rng.integers(1, 4))
+    lane = float(rng.uniform(2.9, 3.7))
+    ego_lane = (float(rng.integers(0, lanes)) + 0.5) * lane
+    kind = rng.random()
+    crossing = float(rng.uniform(12, 45)) * (1 if rng.random() < 0.8 else -1) if kind < 0.45 else None
+    edge = lanes * lane + float(rng.choice([0.3, 2.4]))
+    right, left = ego_lane - edge, ego_lane + edge  # y of the road's edges; the middle is at y = ego_lane
+    _fill(layout, rng, kind, (lanes, lane, ego_lane), (right, left), crossing)
+    ground = random_ground(rng, _road_paint(rng, (right, left), ego_lane, lane, lanes, crossing))
+    return _freeze(layout, ground)
+
+
+def _fill(
+    layout: Layout,
+    rng: np.random.Generator,
+    kind: float,
+    lanes: tuple[int, float, float],
+    edges: tuple[float, float],
+    crossing: float | None,
+) -> None:
+    count, width, middle = lanes
+    busy = rng.uniform(0.15, 1.0)
+    for index in range(count):
+        for side, yaw in ((-1.0, 0.0), (1.0, np.pi)):
+            y = middle + side * (index + 0.5) * width
+            _lane(layout, rng, (0.0, y), yaw, 75.0, busy, rng.uniform(0, 20))
+    if crossing is not None:
+        for side, yaw in ((-1.0, -np.pi / 2), (1.0, np.pi / 2)):
+            _lane(layout, rng, (crossing + side * 2.0, 0.0), yaw, 45.0, busy, rng.uniform(0, 12))
+    parking = rng.random()
+    for edge, out in ((edges[0], -1.0), (edges[1], 1.0)):
+        if parking < 0.6:
+            _parked(layout, rng, edge, out)
+        _pavement(layout, rng, edge, out, busy)
+    if kind > 0.75:  # car park or open ground: things stand anyhow
+        for _ in range(int(rng.integers(5, 40))):
+            class_id = C(rng.choice([C.CAR, C.CAR, C.CAR, C.TRUCK, C.PEDESTRIAN, C.BICYCLE, C.MOTORCYCLE, C.BUS]))
+            speed = 0.0 if rng.random() < 0.6 else float(rng.uniform(0, 6))
+            layout.actor(class_id, (*rng.uniform(-60, 60, 2), rng.uniform(-np.pi, np.pi)), speed)
+    _roadside(layout, rng, edges, rng.uniform(0.3, 1.5))
+
+
+def _lane(
+    layout: Layout,
+    rng: np.random.Generator,
+    at: tuple[float, float],
+    yaw: float,
+    reach: float,
+    busy: float,
+    speed: float,
+) -> None:
+    names, odds = zip(*TRAFFIC, strict=True)
+    along = -reach + float(rng.exponential(15.0))
+    while along < reach:
+        class_id = C(rng.choice(names, p=np.array(odds) / sum(odds)))
+        x, y = at[0] + along * np.cos(yaw), at[1] + along * np.sin(yaw)
+        drift = rng.normal(0, 0.3, 2)
+        turn = yaw + rng.normal(0, 0.04) + (rng.uniform(-0.9, 0.9) if rng.random() < 0.07 else 0.0)
+        own = 0.0 if rng.random() < 0.25 else speed * float(rng.uniform(0.7, 1.3))
+        layout.actor(class_id, (x + drift[0], y + drift[1], turn), own)
+        along += (
+            7.0
+            + (6.0 if class_id in (C.TRUCK, C.BUS, C.TRAILER) else 0.0)
+            + float(rng.exponential(22.0 * (1.1 - busy)))
+        )
+
+
+def _parked(layout: Layout, rng: np.random.Generator, edge: float, out: float) -> None:
+    angle = float(rng.choice([0.0, 0.0, np.pi / 2, np.pi / 4]))
+    step, inset = (6.0, -1.1) if angle == 0.0 else (3.0, 2.3)
+    first, last = np.sort(rng.uniform(-60, 60, 2))
+    for x in np.arange(first, last, step):
+        if rng.random() < 0.8:
+            class_id = C(rng.choice([C.CAR, C.TRUCK, C.MOTORCYCLE, C.BICYCLE], p=[0.92, 0.03, 0.03, 0.02]))
+            yaw = out * angle + (np.pi if rng.random() < 0.35 else 0.0) + rng.normal(0, 0.04)
+            layout.actor(class_id, (x + rng.normal(0, 0.3), edge + out * (inset + rng.normal(0, 0.12)), yaw), 0.0)
+
+
+def _pavement(layout: Layout, rng: np.random.Generator, edge: float, out: float, busy: float) -> None:
+    for _ in range(int(rng.poisson(9 * busy))):
+        x, y = rng.uniform(-45, 45), edge + out * rng.uniform(0.4, 5.0)
+        if rng.random() < 0.1:
+            y = rng.uniform(-8, 8)
+        yaw = rng.choice([0.0, np.pi]) + rng.normal(0, 0.3) if rng.random() < 0.75 else rng.uniform(-np.pi, np.pi)
+        for _ in range(int(rng.choice([1, 1, 1, 2, 2, 3, 5]))):
+            near = (x + rng.normal(0, 0.6), y + rng.normal(0, 0.6), yaw + rng.normal(0, 0.2))
+            layout.actor(C.PEDESTRIAN, near, float(rng.choice([0.0, rng.uniform(0.4, 2.0)])))
+    for _ in range(int(rng.poisson(1.5 * busy))):
+        yaw = rng.choice([0.0, np.pi]) + rng.normal(0, 0.1)
+        layout.actor(
+            C.BICYCLE, (rng.uniform(-40, 40), edge + out * rng.uniform(-1.0, 3.0), yaw), float(rng.uniform(0, 7))
+        )
+
+
+def _roadside(layout: Layout, rng: np.random.Generator, edges: tuple[float, float], density: float) -> None:
+    for edge, out in ((edges[0], -1.0), (edges[1], 1.0)):
+        back = edge + out * float(rng.uniform(2.5, 9.0))
+        facing = -out * np.pi / 2
+        if rng.random() < 0.7:
+            for x in np.arange(-80.0, 80.0, 10.0):
+                layout.thing(scenery.kerb(rng, 5.0), (x, edge, 0.0 if out > 0 else np.pi), solid=False)
+        urban = rng.random()
+        for x in np.arange(-80.0, 80.0, float(rng.uniform(12, 30))):
+            if rng.random() < urban:
+                layout.thing(scenery.building(rng), (x, back + out * rng.uniform(4, 14), facing + rng.normal(0, 0.03)))
+        for maker, count in _ROADSIDE:
+            for _ in range(int(rng.poisson(count * density))):
+                deep = abs(rng.normal(0, 6.0)) if maker in _FREE else abs(rng.normal(0, 1.5))
+                at = (rng.uniform(-70, 70), (back if maker not in _FREE else edge + out * 0.6) + out * deep)
+                yaw = rng.normal(0, 0.05) if maker in _ALONG else rng.uniform(-np.pi, np.pi)
+                layout.thing(maker(rng), (*at, yaw))
+
+
+_ROADSIDE = (
+    (scenery.tree, 9.0),
+    (scenery.bush, 8.0),
+    (scenery.pole, 6.0),
+    (scenery.sign, 4.0),
+    (scenery.clutter, 9.0),
+    (scenery.wall, 1.2),
+    (scenery.hedge, 1.5),
+    (scenery.fence, 1.2),
+    (scenery.guard_rail, 0.4),
+)
+_FREE = (scenery.tree, scenery.bush, scenery.pole, scenery.sign, scenery.clutter)
+_ALONG = (scenery.wall, scenery.hedge, scenery.fence, scenery.guard_rail)
+
+
+def _road_paint(
+    rng: np.random.Generator, edges: tuple[float, float], middle: float, lane: float, lanes: int, crossing: float | None
+) -> Callable[[F64, F64], F64]:
+    tar, mark, verge = rng.uniform(0.08, 0.35), rng.uniform(0.5, 0.95), rng.uniform(0.15, 0.55)
+
+    def colour(x: F64, y: F64) -> F64:
+        road = (y > edges[0]) & (y < edges[1])
+        if crossing is not None:
+            road = road | (np.abs(x - crossing) < 4.5)
+        value = np.where(road, tar, verge)
+        for index in range(-lanes, lanes + 1):
+            dash = np.mod(x, 9.0) < 4.0 if abs(index) not in (0, lanes) else np.ones_like(x, bool)
+            value = np.where((np.abs(y - middle - index * lane) < 0.25) & dash & road, mark, value)
+        patch = 1 + 0.15 * np.sin(0.9 * x + 2.0 * np.sin(0.31 * y)) * np.sin(1.1 * y + 1.7 * np.sin(0.23 * x))
+        return np.asarray(value * patch)
+
+    return colour
+
+
+def _freeze(layout: Layout, ground: Ground) -> Scene:
+    models, poses, speeds = layout.models, np.array(layout.actor_poses).reshape(-1, 3), np.array(layout.speeds)
+    scenery_poses = np.array(layout.thing_poses).reshape(-1, 3)
+    every = np.concatenate([poses, scenery_poses])
+    height = ground.height_at(every[:, :2]) if len(every) else np.zeros(0)
+    full = np.column_stack([every[:, :2], height, every[:, 2]])
+    count = len(models)
+    velocity = np.zeros((len(every), 2))
+    velocity[:count] = np.column_stack([speeds * np.cos(poses[:, 2]), speeds * np.sin(poses[:, 2])])
+    objects = [*range(count), *[SCENERY] * len(scenery_poses)]
+    solids = place([m.shape for m in models] + layout.things, full, objects, velocity)
+    offset, size = (
+        np.array([m.centre for m in models]).reshape(-1, 3),
+        np.array([m.size for m in models]).reshape(-1, 3),
+    )
+    cos, sin = np.cos(full[:count, 3]), np.sin(full[:count, 3])
+    boxes = np.empty((count, 7))
+    boxes[:, 0] = full[:count, 0] + cos * offset[:, 0] - sin * offset[:, 1]
+    boxes[:, 1] = full[:count, 1] + sin * offset[:, 0] + cos * offset[:, 1]
+    boxes[:, 2] = full[:count, 2] + offset[:, 2]
+    boxes[:, 3:6], boxes[:, 6] = size, np.mod(full[:count, 3] + np.pi, 2 * np.pi) - np.pi
+    ids = np.array([int(m.class_id) for m in models], np.int64)
+    return Scene(solids, ground, boxes, ids, velocity[:count])
+
+
+def random_lidar(rng: np.random.Generator, beams: str | None = None) -> LidarModel:
+    """A sensor with random beam table, noise, drop-out and intensity law."""
+    if beams is None:
+        names = ("hdl64", "vls128", "uniform64", "pandar40", "hdl32", "vlp32", "vlp16")
+        beams = str(rng.choice(names, p=[0.45, 0.08, 0.07, 0.1, 0.12, 0.12, 0.06]))
+    table = BEAM_TABLES[beams]
+    count = len(table)
+    table = np.sort(table + np.radians(rng.normal(0, 0.25)) + np.radians(rng.normal(0, 0.03, count)))[::-1]
+    return LidarModel(
+        table,
+        columns=int(rng.choice([2000, 2000, 2083, 1800, 1500, 1100])) if count < 100 else 1800,
+        clockwise=bool(rng.random() < 0.7),
+        azimuth_offset_rad=np.radians(rng.normal(0, 0.3, count)),
+        range_bias_m=rng.normal(0, rng.uniform(0, 0.03), count),
+        range_sigma_m=float(rng.uniform(0.005, 0.03)),
+        reach_m=float(rng.uniform(120, 280)),
+        drop_probability=float(rng.choice([0.0, rng.uniform(0.0, 0.15)])),
+        ghost_probability=float(rng.choice([0.0, rng.uniform(0.0, 0.003)])),
+        ghost_mean_m=float(rng.uniform(1.5, 6.0)),
+        intensity_gain=float(rng.uniform(0.5, 1.6)),
+        intensity_gamma=float(rng.uniform(0.6, 1.5)),
+        intensity_falloff=float(rng.choice([0.0, 0.0, rng.uniform(0, 1.0)])),
+    )
+
+
+def scan(scene: Scene, rng: np.random.Generator, model: LidarModel | None = None, threads: int = 1) -> Sample:
+    """One full-circle sweep of a scene from a random mounting. Ego motion is taken as compensated."""
+    model = random_lidar(rng) if model is None else model
+    height, lever = float(rng.uniform(1.5, 2.2)), float(rng.uniform(-0.5, 1.0))
+    tilt = np.radians(np.clip(rng.normal(0, 0.5, 2), -1.5, 1.5))
+    wrong = float(np.clip(rng.normal(0, 0.05), -0.15, 0.15))
+    actual = _tilted(tilt, lever, height + wrong)
+    nominal = np.eye(4)
+    nominal[:3, 3] = lever, 0.0, height
+    result = sweep(scene.solids, scene.ground, model, actual, int(rng.integers(2**31)), threads=threads)
+    shift = nominal @ np.linalg.inv(actual)
+    boxes = scene.boxes.copy()
+    boxes[:, :3] = boxes[:, :3] @ shift[:3, :3].T + shift[:3, 3]
+    inside = np.bincount(result.object[result.object >= 0], minlength=len(boxes)).astype(np.int64)
+    points = result.points + nominal[:3, 3].astype(np.float32)
+    return Sample(
+        points,
+        result.intensity,
+        result.ring,
+        result.time_offset_s,
+        result.object,
+        boxes,
+        scene.class_ids,
+        scene.velocity_mps,
+        inside,
+        nominal[:3, 3].copy(),
+        model.beams,
+    )
+
+
+def _tilted(tilt: F64, lever: float, height: float) -> F64:
+    (cr, cp), (sr, sp) = np.cos(tilt), np.sin(tilt)
+    pose = np.eye(4)
+    pose[:3, :3] = np.array([[cp, sp * sr, sp * cr], [0.0, cr, -sr], [-sp, cp * sr, cp * cr]])
+    pose[:3, 3] = lever, 0.0, height
+    return pose
