@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
+from percept_ros.core.geometry import from_quaternion, to_quaternion
 from percept_ros.types import F64, CameraCalibration, CameraFrame, PointCloud
 
 POINT_FIELD_CODES = {"i1": 1, "u1": 2, "i2": 3, "u2": 4, "i4": 5, "u4": 6, "f4": 7, "f8": 8}
@@ -142,16 +142,12 @@ def structured_cloud_message(types: Mapping[str, Any], ns: int, frame_id: str, p
 
 def transform_parts(a_SE3_b: F64) -> tuple[F64, F64]:
     """(3,) translation and (4,) quaternion x y z w (w >= 0) of a (4, 4) transform."""
-    quaternion = Rotation.from_matrix(a_SE3_b[:3, :3]).as_quat()
-    return a_SE3_b[:3, 3], quaternion if quaternion[3] >= 0 else -quaternion
+    return a_SE3_b[:3, 3], to_quaternion(a_SE3_b)
 
 
 def transform_of(translation: Sequence[float] | F64, quaternion: Sequence[float] | F64) -> F64:
-    """(4, 4) transform of a translation and a quaternion x y z w (normalised here). Raises ValueError when it is zero."""
-    matrix = np.eye(4)
-    matrix[:3, :3] = Rotation.from_quat(quaternion).as_matrix()
-    matrix[:3, 3] = translation
-    return matrix
+    """(4, 4) transform of a translation and a quaternion x y z w. Raises CalibrationError when it is zero."""
+    return from_quaternion(np.asarray(quaternion, np.float64), np.asarray(translation, np.float64))
 
 
 def odometry_message(
@@ -199,7 +195,7 @@ def _transform_stamped(types: Mapping[str, Any], transform: StampedTransform) ->
 
 
 def transforms_of(message: Any) -> list[StampedTransform]:
-    """The transforms of a TFMessage. Raises ValueError for a zero quaternion."""
+    """The transforms of a TFMessage. Raises CalibrationError for a zero quaternion."""
     found = []
     for item in message.transforms:
         t, q = item.transform.translation, item.transform.rotation
@@ -210,7 +206,7 @@ def transforms_of(message: Any) -> list[StampedTransform]:
 
 
 def odometry_of(message: Any) -> StampedTransform:
-    """The pose of an Odometry message. Raises ValueError for a zero quaternion."""
+    """The pose of an Odometry message. Raises CalibrationError for a zero quaternion."""
     p, q = message.pose.pose.position, message.pose.pose.orientation
     pose = transform_of((p.x, p.y, p.z), (q.x, q.y, q.z, q.w))
     return StampedTransform(

@@ -18,6 +18,8 @@ from percept_ros.types import (
     Tracks,
 )
 
+TRUTH = "ground_truth"
+"""Model id of ground truth; ``ground_truth@camera`` where only objects in that camera's image were labelled."""
 ORIENTATION_AVAILABLE = 2
 SHAPE_BOUNDING_BOX = 0
 
@@ -66,7 +68,7 @@ class TrackArray:
     def of_truth(tracks: Tracks) -> TrackArray:
         """Ground truth: true at its stamp, without forecasts."""
         at = tracks.stamp_ns
-        return TrackArray(tracks, Forecasts.empty(0.1), at, at, at, model="ground_truth")
+        return TrackArray(tracks, Forecasts.empty(0.1), at, at, at, model=TRUTH)
 
 
 def absence_texts(absent: Mapping[str, AbsenceReason]) -> tuple[str, ...]:

@@ -1,0 +1,155 @@
+"""KITTI recordings as bags: a raw drive and the object set.
+
+The base frame lies on the road below the velodyne, with the velodyne's axes. Images are rectified upstream, so
+CameraInfo carries no distortion. Where the set has no clock, frame ``i`` is at ``EPOCH_NS`` + ``i`` x 0.1 s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from percept_ros.errors import RecordingError
+from percept_ros.replay.bag import BagWriter
+from percept_ros.replay.kitti_files import (
+    CLASSES,
+    KittiCalibration,
+    KittiLabels,
+    boxes_in_base,
+    need,
+    parse_labels,
+    read_calibration,
+    read_scan,
+)
+from percept_ros.replay.messages import StampedTransform
+from percept_ros.replay.truth import LabelledFrame, truth_arrays
+from percept_ros.types import F64, CameraCalibration, CameraFrame, ObjectClass, PointCloud
+
+Progress = Callable[[int, int], None]
+"""Called with frames done and frames in all."""
+
+EPOCH_NS = 1_316_995_200_000_000_000
+"""2011-09-26 00:00 UTC, the day of most recordings: a stamp of zero means "no stamp" in ROS."""
+PERIOD_NS = 100_000_000
+SCENE_GAP_NS = 10_000_000_000
+"""Between the unrelated frames of the object set."""
+BASE, FIXED, LIDAR, CAMERA, OPTICAL = "base_link", "odom", "velodyne", "camera_2", "camera_2_optical"
+TRUTH_TOPIC = "/ground_truth/tracks"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """One picture on disk for one stamp."""
+
+    path: Path
+    stamp_ns: int
+    encoded: bool
+    """Whether the file's own bytes are kept (CompressedImage) instead of bgr8 pixels."""
+
+
+def write_image(bag: BagWriter, item: ImageFile, camera: str, frame_id: str) -> tuple[int, int]:
+    """Write an image file as a message; returns width and height in pixels. Raises RecordingError when unreadable."""
+    data = need(item.path, "image").read_bytes()
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise RecordingError(f"image '{item.path}' cannot be decoded")
+    if item.encoded:
+        kind = "png" if item.path.suffix == ".png" else "jpeg"
+        bag.compressed_image(f"/{camera}/image/compressed", item.stamp_ns, frame_id, data, kind)
+    else:
+        frame = CameraFrame(camera, item.stamp_ns, frame_id, np.asarray(image, np.uint8))
+        bag.image(f"/{camera}/image", frame)
+    return int(image.shape[1]), int(image.shape[0])
+
+
+def write_camera(bag: BagWriter, item: ImageFile, calibration: KittiCalibration) -> None:
+    width, height = write_image(bag, item, CAMERA, OPTICAL)
+    info = CameraCalibration(width, height, calibration.K, np.zeros(0))
+    bag.camera_info(f"/{CAMERA}/camera_info", item.stamp_ns, OPTICAL, info)
+
+
+def write_scan(bag: BagWriter, file: Path, stamp_ns: int) -> None:
+    points, intensity = read_scan(file)
+    bag.cloud("/lidar/points", PointCloud("lidar", stamp_ns, LIDAR, points, intensity))
+
+
+def extrinsics(calibration: KittiCalibration, stamp_ns: int) -> list[StampedTransform]:
+    transforms = [
+        StampedTransform(stamp_ns, BASE, LIDAR, calibration.base_SE3_velo),
+        StampedTransform(stamp_ns, BASE, OPTICAL, calibration.base_SE3_camera),
+    ]
+    if calibration.velo_SE3_imu is not None:
+        transforms.append(StampedTransform(stamp_ns, LIDAR, "imu", calibration.velo_SE3_imu))
+    return transforms
+
+
+def convert_drive(root: Path, bag: BagWriter, progress: Progress, *, encoded_images: bool = False) -> None:
+    """A drive folder: ``image_02/*.png``, ``velodyne/*.bin``, ``calib/calib.txt``; no labels, no ego motion."""
+    calibration = read_calibration(root / "calib" / "calib.txt")
+    scans = files_in(root / "velodyne", "*.bin")
+    images = {file.stem: file for file in files_in(root / "image_02", "*.png")}
+    bag.tf_static(extrinsics(calibration, EPOCH_NS))
+    for done, scan in enumerate(scans, 1):
+        stamp_ns = EPOCH_NS + _number(scan) * PERIOD_NS
+        if scan.stem in images:
+            write_camera(bag, ImageFile(images[scan.stem], stamp_ns, encoded_images), calibration)
+        write_scan(bag, scan, stamp_ns)
+        progress(done, len(scans))
+
+
+def convert_object(root: Path, bag: BagWriter, progress: Progress, *, encoded_images: bool = False) -> None:
+    """Labelled frames of the object set: ``velodyne``, ``image_2``, ``calib``, ``label_2``.
+
+    The frames are unrelated scenes with their own calibration: they stand 10 s apart, each with its camera's pose on /tf.
+    """
+    scans = files_in(root / "velodyne", "*.bin")
+    for done, scan in enumerate(scans, 1):
+        stamp_ns = EPOCH_NS + (done - 1) * SCENE_GAP_NS
+        calibration = read_calibration(root / "calib" / f"{scan.stem}.txt")
+        transforms = extrinsics(calibration, stamp_ns)
+        if done == 1:
+            bag.tf_static(transforms[:1])
+        bag.tf(transforms[1:2])
+        image = root / "image_2" / f"{scan.stem}.png"
+        write_camera(bag, ImageFile(image, stamp_ns, encoded_images), calibration)
+        write_scan(bag, scan, stamp_ns)
+        _write_object_truth(bag, root / "label_2" / f"{scan.stem}.txt", calibration, stamp_ns)
+        progress(done, len(scans))
+
+
+def _write_object_truth(bag: BagWriter, file: Path, calibration: KittiCalibration, stamp_ns: int) -> None:
+    if not file.is_file():  # the test split has none
+        return
+    labels = parse_labels(file.read_text(encoding="utf-8").splitlines(), tracking=False, where=str(file))
+    frame = labelled(labels.get(0), calibration, stamp_ns, None, f"{file.stem}/")
+    for array in truth_arrays([frame], BASE, FIXED, CAMERA):
+        bag.tracks(TRUTH_TOPIC, array)
+
+
+def labelled(
+    labels: KittiLabels | None, calibration: KittiCalibration, stamp_ns: int, pose: F64 | None, prefix: str
+) -> LabelledFrame:
+    if labels is None:
+        return LabelledFrame(stamp_ns, (), np.zeros((0, 7)), (), pose)
+    names = tuple(f"{prefix}{i if track < 0 else track}" for i, track in enumerate(labels.ids))
+    classes = tuple(CLASSES.get(kind, ObjectClass.UNKNOWN) for kind in labels.kinds)
+    boxes = boxes_in_base(labels.fields, calibration.base_SE3_rect)
+    return LabelledFrame(stamp_ns, names, boxes, classes, pose)
+
+
+def files_in(folder: Path, pattern: str) -> list[Path]:
+    files = sorted(need(folder, "folder").glob(pattern))
+    if not files:
+        raise RecordingError(f"folder '{folder}' holds no {pattern}")
+    return files
+
+
+def _number(file: Path) -> int:
+    try:
+        return int(file.stem)
+    except ValueError as exc:
+        raise RecordingError(f"file '{file}' should be named by its frame number") from exc
