@@ -49,3 +49,8 @@ enum PerceptClusterColumn {
 PERCEPT_API int32_t percept_cluster(const float* points, int64_t count, int64_t stride, const double* base_SE3_lidar,
                                     const PerceptClusterConfig* config, float* clusters, int32_t max_clusters,
                                     int32_t* labels);
+
+// Rectangle round points seen from `sensor_xy`, by their nearest visible edges. points: count x 2 floats. rectangle: 8 floats
+// x, y, yaw in [0, pi/2), extent along yaw, extent across, mean distance to the visible edges, cover along, cover across.
+// Returns 0, or -1 on bad arguments (no points, non-finite values).
+PERCEPT_API int32_t percept_fit_rectangle(const float* points, int32_t count, const double* sensor_xy, float* rectangle);

@@ -283,7 +283,10 @@ Summary trace_outline(const Job& job, const int32_t* begin, const int32_t* end) 
     return false;
   };
   if (left != nullptr) sum.hidden = 0.5f * (blocked(w.obstacles[*left], 1) + blocked(w.obstacles[*right], -1));
-  sum.top = joined_top(heights, sum.range);
+  const float joined = joined_top(heights, sum.range);
+  for (const int32_t* i = begin; i != end; ++i) {
+    if (const float h = w.obstacles[*i].height; h <= joined) sum.top = std::max(sum.top, h);
+  }
   const float solid = w.density * (high - low + 0.003f) * std::max(0.1f, sum.top - sum.bottom) / sum.range;
   sum.fill = static_cast<float>(end - begin) / std::max(1.0f, solid);
   sum.depth /= end - begin, sum.overhang /= end - begin;

@@ -105,3 +105,17 @@ Rectangle fit_rectangle(const std::vector<Point2>& outline) {
 }
 
 }  // namespace percept
+
+int32_t percept_fit_rectangle(const float* points, int32_t count, const double* sensor_xy, float* rectangle) {
+  if (points == nullptr || count < 1 || sensor_xy == nullptr || rectangle == nullptr) return -1;
+  const float x = static_cast<float>(sensor_xy[0]), y = static_cast<float>(sensor_xy[1]);
+  std::vector<percept::Point2> outline(static_cast<size_t>(count));
+  for (int32_t i = 0; i < count; ++i) {
+    outline[i] = {points[2 * i] - x, points[2 * i + 1] - y};
+    if (!std::isfinite(outline[i].x) || !std::isfinite(outline[i].y)) return -1;
+  }
+  const percept::Rectangle r = percept::fit_rectangle(outline);
+  const float row[8] = {r.x + x, r.y + y, r.yaw, r.length, r.width, r.residual, r.cover_a, r.cover_b};
+  std::copy(row, row + 8, rectangle);
+  return 0;
+}

@@ -7,7 +7,7 @@ extended away from the sensor to the usual size.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
@@ -144,12 +144,40 @@ def _complete(c: F64, best: I64, turned: I64, sensor_xy: F64) -> F64:
     across = turned > 0
     yaw = c[:, Column.YAW] + np.where(across, np.pi / 2, 0.0)
     seen = np.where(across[:, None], c[:, [Column.WIDTH, Column.LENGTH]], c[:, [Column.LENGTH, Column.WIDTH]])
-    full = np.maximum(np.maximum(seen, usual[:, :2]), 0.1)
-    centre = c[:, :2].copy()
-    directions = np.stack([np.cos(yaw), np.sin(yaw), -np.sin(yaw), np.cos(yaw)], axis=1).reshape(-1, 2, 2)
-    toward = np.einsum("nki,ni->nk", directions, sensor_xy - centre)
-    side = np.where(np.abs(toward) > seen / 2, np.sign(toward), 0.0)
-    centre -= np.einsum("nk,nki->ni", side * (full - seen) / 2, directions)
     height = np.maximum(c[:, Column.TOP], np.where(c[:, Column.CUT] > 0, usual[:, 2], 0.3))
     yaw = np.mod(yaw + np.where(np.cos(yaw) < 0, np.pi, 0.0) + np.pi, 2 * np.pi) - np.pi
-    return np.column_stack([centre, c[:, Column.GROUND_Z] + height / 2, full, height, yaw])
+    boxes = np.column_stack([c[:, :2], c[:, Column.GROUND_Z] + height / 2, seen, height, yaw])
+    return extend_away(boxes, np.maximum(usual[:, :2], 0.1), sensor_xy)
+
+
+def extend_away(boxes: F64, least: F64, sensor_xy: F64) -> F64:
+    """(N, 7) boxes made at least (N, 2) ``least`` long and wide; the sides that face the sensor stay where they are."""
+    grown = boxes.copy()
+    seen = boxes[:, 3:5]
+    full = np.maximum(seen, least)
+    c, s = np.cos(boxes[:, 6]), np.sin(boxes[:, 6])
+    directions = np.stack([c, s, -s, c], axis=1).reshape(-1, 2, 2)
+    toward = np.einsum("nki,ni->nk", directions, sensor_xy - boxes[:, :2])
+    side = np.where(np.abs(toward) > seen / 2, np.sign(toward), 0.0)
+    grown[:, :2] -= np.einsum("nk,nki->ni", side * (full - seen) / 2, directions)
+    grown[:, 3:5] = full
+    return grown
+
+
+def box_as(class_id: ObjectClass, rectangle: F32, ground_z: float, top_m: float, sensor_xy: F64) -> F64:
+    """(7,) whole box of something known to be ``class_id``. rectangle: (8,) of ``fit_rectangle``, top_m: above the ground."""
+    shape = SHAPES[shape_class(class_id)]
+    c = np.zeros((1, len(Column)))
+    c[0, [Column.X, Column.Y, Column.YAW, Column.LENGTH, Column.WIDTH]] = rectangle[:5]
+    c[0, [Column.COVER_A, Column.COVER_B]] = rectangle[6:8]
+    c[0, [Column.GROUND_Z, Column.TOP]] = ground_z, max(top_m, shape.usual[2] * 0.8)
+    turned = _fits(c, replace(shape, top=(-1.0, 0.0, 9.0, 10.0))).argmax(axis=1)
+    whole: F64 = _complete(c, np.array([list(SHAPES).index(shape_class(class_id))]), turned, sensor_xy)[0]
+    return whole
+
+
+def shape_class(class_id: ObjectClass) -> ObjectClass:
+    """The class of SHAPES whose sizes stand for ``class_id``."""
+    kin = {ObjectClass.BUS: ObjectClass.TRUCK, ObjectClass.TRAILER: ObjectClass.TRUCK}
+    kin[ObjectClass.MOTORCYCLE] = ObjectClass.BICYCLE
+    return kin.get(class_id, class_id)
