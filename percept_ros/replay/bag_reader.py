@@ -99,6 +99,13 @@ class BagReader:
         count = self._metadata.get("message_count")
         return int(count) if isinstance(count, int) else None
 
+    def count(self, topics: Collection[str] | None = None) -> int:
+        """Number of messages of ``topics`` (names after remapping; None = all), as far as an index tells."""
+        return sum(file.count(self._keys(file, topics)) for file in self._files)
+
+    def _keys(self, file: McapFile | SqliteFile, topics: Collection[str] | None) -> list[int]:
+        return [key for key, c in file.channels.items() if topics is None or self._names[c.topic] in topics]
+
     def _remapped(self, remap: Mapping[str, str]) -> dict[str, str]:
         present = [channel.topic for channel in self.channels]
         for topic in remap:
@@ -111,7 +118,7 @@ class BagReader:
 
         Raises RecordingError for a topic the bag lacks.
         """
-        for raw in self.raw_messages(topics):
+        for raw in self._raw(topics):
             if register_unknown(self._store, raw.msgtype, self._definition(raw.msgtype)):
                 decoded = self._decode(raw)
                 if decoded is not None:
@@ -121,6 +128,10 @@ class BagReader:
 
     def raw_messages(self, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
         """As ``messages``, with ``message`` the serialised bytes (CDR)."""
+        for raw in self._raw(topics):
+            yield BagMessage(raw.topic, raw.msgtype, raw.log_ns, bytes(raw.message))
+
+    def _raw(self, topics: Collection[str] | None) -> Iterator[BagMessage]:
         known = list(self._names.values())
         for topic in topics or ():
             if topic not in known:
@@ -129,8 +140,7 @@ class BagReader:
         yield from heapq.merge(*sources, key=lambda item: item.log_ns)
 
     def _file_messages(self, file: McapFile | SqliteFile, topics: Collection[str] | None) -> Iterator[BagMessage]:
-        wanted = [k for k, c in file.channels.items() if topics is None or self._names[c.topic] in topics]
-        for record in file.records(wanted):
+        for record in file.records(self._keys(file, topics)):
             data = _unpack(record.data) if record.data[:4] == ZSTD_MAGIC else record.data
             yield BagMessage(self._names[record.channel.topic], record.channel.msgtype, record.log_ns, data)
 

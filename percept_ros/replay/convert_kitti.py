@@ -51,25 +51,19 @@ class ImageFile:
     """Whether the file's own bytes are kept (CompressedImage) instead of bgr8 pixels."""
 
 
-def write_image(bag: BagWriter, item: ImageFile, camera: str, frame_id: str) -> tuple[int, int]:
-    """Write an image file as a message; returns width and height in pixels. Raises RecordingError when unreadable."""
+def write_camera(bag: BagWriter, item: ImageFile, camera: str, frame_id: str, K: F64) -> None:
+    """Write the CameraInfo and the image of a rectified camera. Raises RecordingError when the file is unreadable."""
     data = need(item.path, "image").read_bytes()
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
         raise RecordingError(f"image '{item.path}' cannot be decoded")
+    height, width = image.shape[:2]
+    bag.camera_info(f"/{camera}/camera_info", item.stamp_ns, frame_id, CameraCalibration(width, height, K, np.zeros(0)))
     if item.encoded:
         kind = "png" if item.path.suffix == ".png" else "jpeg"
         bag.compressed_image(f"/{camera}/image/compressed", item.stamp_ns, frame_id, data, kind)
     else:
-        frame = CameraFrame(camera, item.stamp_ns, frame_id, np.asarray(image, np.uint8))
-        bag.image(f"/{camera}/image", frame)
-    return int(image.shape[1]), int(image.shape[0])
-
-
-def write_camera(bag: BagWriter, item: ImageFile, calibration: KittiCalibration) -> None:
-    width, height = write_image(bag, item, CAMERA, OPTICAL)
-    info = CameraCalibration(width, height, calibration.K, np.zeros(0))
-    bag.camera_info(f"/{CAMERA}/camera_info", item.stamp_ns, OPTICAL, info)
+        bag.image(f"/{camera}/image", CameraFrame(camera, item.stamp_ns, frame_id, np.asarray(image, np.uint8)))
 
 
 def write_scan(bag: BagWriter, file: Path, stamp_ns: int) -> None:
@@ -96,7 +90,7 @@ def convert_drive(root: Path, bag: BagWriter, progress: Progress, *, encoded_ima
     for done, scan in enumerate(scans, 1):
         stamp_ns = EPOCH_NS + _number(scan) * PERIOD_NS
         if scan.stem in images:
-            write_camera(bag, ImageFile(images[scan.stem], stamp_ns, encoded_images), calibration)
+            write_camera(bag, ImageFile(images[scan.stem], stamp_ns, encoded_images), CAMERA, OPTICAL, calibration.K)
         write_scan(bag, scan, stamp_ns)
         progress(done, len(scans))
 
@@ -115,7 +109,7 @@ def convert_object(root: Path, bag: BagWriter, progress: Progress, *, encoded_im
             bag.tf_static(transforms[:1])
         bag.tf(transforms[1:2])
         image = root / "image_2" / f"{scan.stem}.png"
-        write_camera(bag, ImageFile(image, stamp_ns, encoded_images), calibration)
+        write_camera(bag, ImageFile(image, stamp_ns, encoded_images), CAMERA, OPTICAL, calibration.K)
         write_scan(bag, scan, stamp_ns)
         _write_object_truth(bag, root / "label_2" / f"{scan.stem}.txt", calibration, stamp_ns)
         progress(done, len(scans))

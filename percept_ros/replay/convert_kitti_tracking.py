@@ -15,6 +15,7 @@ from percept_ros.replay.convert_kitti import (
     CAMERA,
     EPOCH_NS,
     FIXED,
+    OPTICAL,
     PERIOD_NS,
     TRUTH_TOPIC,
     ImageFile,
@@ -76,7 +77,7 @@ def _write_sensors(
     image = root / "image_02" / sequence / f"{i:06d}.png"
     scan = root / "velodyne" / sequence / f"{i:06d}.bin"
     if image.is_file():
-        write_camera(bag, ImageFile(image, item.stamp_ns, item.encoded), calibration)
+        write_camera(bag, ImageFile(image, item.stamp_ns, item.encoded), CAMERA, OPTICAL, calibration.K)
     if scan.is_file():
         write_scan(bag, scan, item.stamp_ns)
 

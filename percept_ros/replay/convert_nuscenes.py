@@ -16,11 +16,11 @@ import numpy as np
 from percept_ros.core.geometry import inverse, transform_boxes
 from percept_ros.errors import RecordingError
 from percept_ros.replay.bag import BagWriter
-from percept_ros.replay.convert_kitti import BASE, FIXED, TRUTH_TOPIC, ImageFile, Progress, write_image
+from percept_ros.replay.convert_kitti import BASE, FIXED, TRUTH_TOPIC, ImageFile, Progress, write_camera
 from percept_ros.replay.kitti_files import need
 from percept_ros.replay.messages import StampedTransform
 from percept_ros.replay.truth import LabelledFrame, truth_arrays
-from percept_ros.types import F64, CameraCalibration, ObjectClass, PointCloud
+from percept_ros.types import F64, ObjectClass, PointCloud
 
 LIDAR = "lidar_top"
 LABELS = (
@@ -75,7 +75,8 @@ def _write_sample(
     bag.tf_static(transforms)
     for done, name in enumerate(sorted(cameras, key=lambda n: stamps[n]), 1):
         item = ImageFile(root / cameras[name]["img_path"], stamps[name], encoded_images)
-        _write_camera(bag, item, name.lower(), np.array(cameras[name]["cam2img"], np.float64))
+        K = np.array(cameras[name]["cam2img"], np.float64)[:3, :3]
+        write_camera(bag, item, name.lower(), optical(name), K)
         progress(done, len(cameras) + 1)
     _write_sweep(bag, root / sample["lidar"]["lidar_path"], stamp_ns)
     _write_truth(bag, sample["instances"], base_SE3_lidar, stamp_ns)
@@ -90,12 +91,6 @@ def seconds_ns(seconds: float) -> int:
 def optical(camera: str) -> str:
     """Optical frame of a camera."""
     return f"{camera.lower()}_optical"
-
-
-def _write_camera(bag: BagWriter, item: ImageFile, name: str, K: F64) -> None:
-    width, height = write_image(bag, item, name, optical(name))
-    info = CameraCalibration(width, height, K[:3, :3], np.zeros(0))
-    bag.camera_info(f"/{name}/camera_info", item.stamp_ns, optical(name), info)
 
 
 def _write_sweep(bag: BagWriter, file: Path, stamp_ns: int) -> None:

@@ -48,6 +48,8 @@ class _Chunk:
     """Of the chunk's content in the file."""
     size: int
     cut: bool = False
+    counts: dict[int, int] = field(default_factory=dict)
+    """Channel -> messages, from the index records behind the chunk; empty where it has none."""
 
 
 @dataclass(slots=True)
@@ -86,6 +88,11 @@ class McapFile:
         """Close the file."""
         self._file.close()
 
+    def count(self, keys: Collection[int]) -> int:
+        """Messages of the channels ``keys`` by the index; chunks without one count as none."""
+        loose = sum(key in keys for *_, key in self._loose)
+        return loose + sum(n for chunk in self._chunks for key, n in chunk.counts.items() if key in keys)
+
     def _walk(self) -> None:
         if self._file.read(8) != MAGIC:
             raise RecordingError(f"'{self.path}' is not an MCAP file (first 8 bytes differ)")
@@ -110,6 +117,9 @@ class McapFile:
         elif opcode == CHUNK and length >= 40:
             (first_ns,) = struct.unpack("<Q", self._file.read(8))
             self._chunks.append(_Chunk(first_ns, offset, length))
+        elif opcode == MESSAGE_INDEX and self._chunks and length >= 6:
+            key, size = struct.unpack("<HI", self._file.read(6))
+            self._chunks[-1].counts[key] = size // 16
         elif opcode == MESSAGE and length >= 22:
             key, _, log_ns = struct.unpack("<HIQ", self._file.read(14))
             self._loose.append((log_ns, offset + 22, length - 22, key))
@@ -182,7 +192,8 @@ class McapFile:
     def records(self, keys: Collection[int]) -> Iterator[Record]:
         """Messages of the channels ``keys`` by log time; equal times in file order."""
         wanted = frozenset(keys)
-        sources = [self._chunk_records(chunk, wanted) for chunk in self._chunks]
+        chosen = [c for c in self._chunks if not c.counts or not wanted.isdisjoint(c.counts)]
+        sources = [self._chunk_records(chunk, wanted) for chunk in chosen]
         if self._loose:
             sources.append(self._loose_records(wanted))
         for log_ns, _, key, data in heapq.merge(*sources, key=lambda item: item[:2]):

@@ -29,6 +29,10 @@ class SqliteFile:
         """Close the file."""
         self._connection.close()
 
+    def count(self, keys: Collection[int]) -> int:
+        """Messages of the topics ``keys`` that can be listed."""
+        return len(self._index(frozenset(keys), quiet=True))
+
     def _admit_cut(self) -> None:
         """SQLite refuses a file shorter than its header says, unless the schema may be written."""
         size = self.path.stat().st_size
@@ -59,14 +63,15 @@ class SqliteFile:
                 continue
             yield Record(log_ns, self.channels[key], found[0])
 
-    def _index(self, keys: frozenset[int]) -> list[tuple[int, int, int]]:
+    def _index(self, keys: frozenset[int], *, quiet: bool = False) -> list[tuple[int, int, int]]:
         rows: list[tuple[int, int, int]] = []
         cursor = self._connection.execute("SELECT timestamp, id, topic_id FROM messages ORDER BY id")
         while True:
             try:
                 row = cursor.fetchone()
             except sqlite3.Error as exc:
-                self.damage.add(f"'{self.path.name}' is cut or damaged after message {len(rows)}: {exc}")
+                if not quiet:
+                    self.damage.add(f"'{self.path.name}' is cut or damaged after message {len(rows)}: {exc}")
                 return [r for r in rows if r[2] in keys]
             if row is None:
                 return [r for r in rows if r[2] in keys]
