@@ -16,7 +16,8 @@ from percept_ros.simulate.beams import BEAM_TABLES, BY_BEAMS
 from percept_ros.simulate.solids import Solids
 from percept_ros.types import F32, F64
 
-GROUND, SCENERY, NOTHING, GHOST = -1, -2, -3, -4
+GROUND, SCENERY, NOTHING, GHOST, EGO = -1, -2, -3, -4, -5
+"""Object indices that are no object's; EGO marks the own vehicle, whose returns are dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +254,6 @@ def sweep(
     """One whole turn. poses: (4, 4) local_SE3_sensor, or (C, 4, 4) when the sensor moves (C = model.columns)."""
     azimuth, time_s = sweep_columns(model, start_rad)
     points, distance, intensity, owner = cast(solids, ground, model, azimuth, time_s, poses, seed, threads)
-    hit = distance > 0
+    hit = (distance > 0) & (owner != EGO)
     column, ring = np.nonzero(hit)
     return Scan(points[hit], intensity[hit], ring.astype(np.uint16), time_s[column], owner[hit])

@@ -6,16 +6,16 @@ sample = scan(random_scene(rng), rng)
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from percept_ros.simulate import scenery
-from percept_ros.simulate.beams import BEAM_TABLES
+from percept_ros.simulate.ground import random_ground, road_paint
 from percept_ros.simulate.layout import Layout
 from percept_ros.simulate.lidar import Ground, LidarModel, sweep
+from percept_ros.simulate.sensors import ego_body, mounted, random_lidar
 from percept_ros.simulate.solids import SCENERY, Solids, place
 from percept_ros.types import F32, F64, I64, ObjectClass
 
@@ -61,25 +61,6 @@ class Sample:
     beams: int
 
 
-def random_ground(rng: np.random.Generator, road: Callable[[F64, F64], F64], reach_m: float = 125.0) -> Ground:
-    """Wavy ground, level under the ego vehicle; ``road`` gives the paint at positions x, y."""
-    axis = np.arange(-reach_m, reach_m + 1.0, 2.0)
-    x, y = axis[:, None], axis[None, :]
-    height = np.zeros((len(axis), len(axis)))
-    for low, high, steep in ((60.0, 200.0, 0.04), (15.0, 40.0, 0.008)):
-        for _ in range(3):
-            length, turn, phase = rng.uniform(low, high), rng.uniform(0, 2 * np.pi), rng.uniform(0, 2 * np.pi)
-            k = 2 * np.pi / length
-            wave = steep * rng.uniform(0, 1) / k
-            kx, ky = k * np.cos(turn), k * np.sin(turn)
-            height += wave * (np.sin(kx * x + ky * y + phase) - np.sin(phase) - np.cos(phase) * (kx * x + ky * y))
-    limit = 0.05 * np.hypot(x, y)
-    height = limit * np.tanh(height / np.maximum(limit, 1e-6))
-    fine = np.arange(-100.0, 100.0, 0.5) + 0.25
-    paint = road(fine[:, None], fine[None, :]).astype(np.float32)
-    return Ground(-reach_m, -reach_m, 2.0, height.astype(np.float32), -100.0, -100.0, 0.5, paint)
-
-
 def random_scene(rng: np.random.Generator) -> Scene:
     """Draw a street, crossing, car park or open ground with traffic and scenery."""
     layout = Layout(rng)
@@ -92,7 +73,7 @@ def random_scene(rng: np.random.Generator) -> Scene:
     edge = lanes * lane + float(rng.choice([0.3, 2.4]))
     right, left = ego_lane - edge, ego_lane + edge  # y of the road's edges; the middle is at y = ego_lane
     _fill(layout, rng, kind, (lanes, lane, ego_lane), (right, left), crossing)
-    ground = random_ground(rng, _road_paint(rng, (right, left), ego_lane, lane, lanes, crossing))
+    ground = random_ground(rng, road_paint(rng, (right, left), ego_lane, lane, lanes, crossing))
     return _freeze(layout, ground)
 
 
@@ -124,6 +105,7 @@ def _fill(
             speed = 0.0 if rng.random() < 0.6 else float(rng.uniform(0, 6))
             layout.actor(class_id, (*rng.uniform(-60, 60, 2), rng.uniform(-np.pi, np.pi)), speed)
     _roadside(layout, rng, edges, rng.uniform(0.3, 1.5))
+    _backdrop(layout, rng, edges)
 
 
 def _lane(
@@ -197,6 +179,31 @@ def _roadside(layout: Layout, rng: np.random.Generator, edges: tuple[float, floa
                 layout.thing(maker(rng), (*at, yaw))
 
 
+def _backdrop(layout: Layout, rng: np.random.Generator, edges: tuple[float, float]) -> None:
+    """Rows of houses or trees that close the view to the sides and ends."""
+    rows = []
+    for edge, out in ((edges[0], -1.0), (edges[1], 1.0)):
+        y = edge + out * float(rng.uniform(7, 35))
+        rows.append([(x, y, -out * np.pi / 2) for x in np.arange(-85.0, 85.0, float(rng.uniform(5, 16)))])
+    for out in (-1.0, 1.0):
+        x = out * float(rng.uniform(45, 95))
+        rows.append([(x, y, np.pi if out > 0 else 0.0) for y in np.arange(-50.0, 50.0, float(rng.uniform(6, 16)))])
+    for row in rows:
+        kind = rng.random()
+        if kind < 0.25:
+            continue
+        makers = (
+            (scenery.building,)
+            if kind < 0.5
+            else (scenery.tree, scenery.bush)
+            if kind < 0.85
+            else (scenery.hedge, scenery.building, scenery.tree)
+        )
+        for x, y, yaw in row:
+            at = (x + rng.normal(0, 1.0), y + rng.normal(0, 1.5), yaw)
+            layout.thing(makers[int(rng.integers(len(makers)))](rng), at)
+
+
 _ROADSIDE = (
     (scenery.tree, 9.0),
     (scenery.bush, 8.0),
@@ -210,25 +217,6 @@ _ROADSIDE = (
 )
 _FREE = (scenery.tree, scenery.bush, scenery.pole, scenery.sign, scenery.clutter)
 _ALONG = (scenery.wall, scenery.hedge, scenery.fence, scenery.guard_rail)
-
-
-def _road_paint(
-    rng: np.random.Generator, edges: tuple[float, float], middle: float, lane: float, lanes: int, crossing: float | None
-) -> Callable[[F64, F64], F64]:
-    tar, mark, verge = rng.uniform(0.08, 0.35), rng.uniform(0.5, 0.95), rng.uniform(0.15, 0.55)
-
-    def colour(x: F64, y: F64) -> F64:
-        road = (y > edges[0]) & (y < edges[1])
-        if crossing is not None:
-            road = road | (np.abs(x - crossing) < 4.5)
-        value = np.where(road, tar, verge)
-        for index in range(-lanes, lanes + 1):
-            dash = np.mod(x, 9.0) < 4.0 if abs(index) not in (0, lanes) else np.ones_like(x, bool)
-            value = np.where((np.abs(y - middle - index * lane) < 0.25) & dash & road, mark, value)
-        patch = 1 + 0.15 * np.sin(0.9 * x + 2.0 * np.sin(0.31 * y)) * np.sin(1.1 * y + 1.7 * np.sin(0.23 * x))
-        return np.asarray(value * patch)
-
-    return colour
 
 
 def _freeze(layout: Layout, ground: Ground) -> Scene:
@@ -256,41 +244,17 @@ def _freeze(layout: Layout, ground: Ground) -> Scene:
     return Scene(solids, ground, boxes, ids, velocity[:count])
 
 
-def random_lidar(rng: np.random.Generator, beams: str | None = None) -> LidarModel:
-    """A sensor with random beam table, noise, drop-out and intensity law."""
-    if beams is None:
-        names = ("hdl64", "vls128", "uniform64", "pandar40", "hdl32", "vlp32", "vlp16")
-        beams = str(rng.choice(names, p=[0.45, 0.08, 0.07, 0.1, 0.12, 0.12, 0.06]))
-    table = BEAM_TABLES[beams]
-    count = len(table)
-    table = np.sort(table + np.radians(rng.normal(0, 0.25)) + np.radians(rng.normal(0, 0.03, count)))[::-1]
-    return LidarModel(
-        table,
-        columns=int(rng.choice([2000, 2000, 2083, 1800, 1500, 1100])) if count < 100 else 1800,
-        clockwise=bool(rng.random() < 0.7),
-        azimuth_offset_rad=np.radians(rng.normal(0, 0.3, count)),
-        range_bias_m=rng.normal(0, rng.uniform(0, 0.03), count),
-        range_sigma_m=float(rng.uniform(0.005, 0.03)),
-        reach_m=float(rng.uniform(120, 280)),
-        drop_probability=float(rng.choice([0.0, rng.uniform(0.0, 0.15)])),
-        ghost_probability=float(rng.choice([0.0, rng.uniform(0.0, 0.003)])),
-        ghost_mean_m=float(rng.uniform(1.5, 6.0)),
-        intensity_gain=float(rng.uniform(0.5, 1.6)),
-        intensity_gamma=float(rng.uniform(0.6, 1.5)),
-        intensity_falloff=float(rng.choice([0.0, 0.0, rng.uniform(0, 1.0)])),
-    )
-
-
 def scan(scene: Scene, rng: np.random.Generator, model: LidarModel | None = None, threads: int = 1) -> Sample:
     """One full-circle sweep of a scene from a random mounting. Ego motion is taken as compensated."""
     model = random_lidar(rng) if model is None else model
     height, lever = float(rng.uniform(1.5, 2.2)), float(rng.uniform(-0.5, 1.0))
     tilt = np.radians(np.clip(rng.normal(0, 0.5, 2), -1.5, 1.5))
     wrong = float(np.clip(rng.normal(0, 0.05), -0.15, 0.15))
-    actual = _tilted(tilt, lever, height + wrong)
+    actual = mounted(tilt, lever, height + wrong)
     nominal = np.eye(4)
     nominal[:3, 3] = lever, 0.0, height
-    result = sweep(scene.solids, scene.ground, model, actual, int(rng.integers(2**31)), threads=threads)
+    solids = Solids.join([scene.solids, ego_body(rng, lever, height)])
+    result = sweep(solids, scene.ground, model, actual, int(rng.integers(2**31)), threads=threads)
     shift = nominal @ np.linalg.inv(actual)
     boxes = scene.boxes.copy()
     boxes[:, :3] = boxes[:, :3] @ shift[:3, :3].T + shift[:3, 3]
@@ -309,11 +273,3 @@ def scan(scene: Scene, rng: np.random.Generator, model: LidarModel | None = None
         nominal[:3, 3].copy(),
         model.beams,
     )
-
-
-def _tilted(tilt: F64, lever: float, height: float) -> F64:
-    (cr, cp), (sr, sp) = np.cos(tilt), np.sin(tilt)
-    pose = np.eye(4)
-    pose[:3, :3] = np.array([[cp, sp * sr, sp * cr], [0.0, cr, -sr], [-sp, cp * sr, cp * cr]])
-    pose[:3, 3] = lever, 0.0, height
-    return pose
