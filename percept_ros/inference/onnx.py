@@ -126,7 +126,7 @@ class OnnxEngine:
         options.inter_op_num_threads = 1
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # errors come back as exceptions
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         for library in self._options.plugins:
             try:
