@@ -1,0 +1,145 @@
+"""Detectors that run another detector in a worker process.
+
+A crash, hang or leak of a model run-time then costs one frame: the call raises WorkerDied or DeadlineExceeded, the
+caller goes on in a lower mode, and the warm spare answers the next call.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from percept_ros.detectors.wire import (
+    Arrays,
+    Vocabulary,
+    decode_boxes,
+    decode_detections,
+    decode_sensors,
+    encode_boxes,
+    encode_detections,
+    encode_sensors,
+)
+from percept_ros.errors import EngineClosed, InferenceError
+from percept_ros.runtime.hosted import resolve
+from percept_ros.runtime.standby import Standby, StandbyCounters, WorkerLimits
+from percept_ros.types import Detections, Detections2D, SensorSet
+
+_HOST = "percept_ros.detectors.process:DetectorService"
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorSpec:
+    """How the worker makes the detector: ``factory`` is ``module:function``, called as ``function(**arguments)``.
+
+    arguments: picklable. cloud, cameras: which sensors the detector looks at; the others are not sent.
+    """
+
+    factory: str
+    arguments: Mapping[str, Any]
+    cloud: bool = True
+    cameras: bool = True
+
+
+class _InProcess(Generic[Answer]):
+    def __init__(self, spec: DetectorSpec, limits: WorkerLimits | None = None) -> None:
+        self.spec = spec
+        self._standby = Standby(_HOST, {"factory": spec.factory, "arguments": dict(spec.arguments)}, limits)
+        self._words = Vocabulary()
+        self._context = self._words.context
+        self._described: tuple[str, str] | None = None
+
+    @property
+    def model(self) -> str:
+        """Id of the model, "" before ``load``."""
+        return self._described[0] if self._described else ""
+
+    @property
+    def artefact_sha256(self) -> str:
+        """Hash of the artefact that runs."""
+        return self._described[1] if self._described else ""
+
+    @property
+    def counters(self) -> StandbyCounters:
+        """Deaths, hangs, leaks, deadline misses and replacements so far."""
+        return self._standby.counters
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Worker processes, the active one first."""
+        return self._standby.pids
+
+    def start(self) -> None:
+        """Start the worker without waiting, so that it loads while the caller goes on; ``load`` then waits for the rest."""
+        self._standby.start()
+
+    def load(self) -> None:
+        """Load and warm the detector in the worker. Raises ModelError as the detector does, or WorkerDied."""
+        model, sha256 = self._standby.load().decode().split("\n")
+        self._described = (model, sha256)
+
+    def wait_spare(self, timeout_s: float) -> bool:
+        """Whether the warm spare is ready, waiting at most ``timeout_s``."""
+        return self._standby.wait_spare(timeout_s)
+
+    def close(self) -> None:
+        """End the workers. Safe to call twice."""
+        self._standby.close()
+        self._described = None
+
+    def _call(self, sensors: SensorSet, deadline_ns: int | None) -> tuple[bytes, Arrays]:
+        if self._described is None:
+            raise EngineClosed(f"detector '{self.spec.factory}' is used before load or after close")
+        meta, arrays = encode_sensors(sensors, self._words, cloud=self.spec.cloud, cameras=self.spec.cameras)
+        if self._words.version != self._context.version:
+            self._context = self._words.context
+        return self._standby.call(meta, arrays, deadline_ns=deadline_ns, context=self._context)
+
+
+class ProcessDetector(_InProcess[Detections]):
+    """A ``Detector`` whose work happens in a worker process. All calls from one thread."""
+
+    def detect(self, sensors: SensorSet, *, deadline_ns: int | None = None) -> Detections:
+        """3D boxes in the base frame. Raises WorkerDied, DeadlineExceeded, or what the detector raises."""
+        return decode_detections(*self._call(sensors, deadline_ns))
+
+
+class ProcessImageDetector(_InProcess[dict[str, Detections2D]]):
+    """An ``ImageDetector`` whose work happens in a worker process. All calls from one thread."""
+
+    def detect(self, sensors: SensorSet, *, deadline_ns: int | None = None) -> dict[str, Detections2D]:
+        """Camera name -> boxes. Raises WorkerDied, DeadlineExceeded, or what the detector raises."""
+        return decode_boxes(*self._call(sensors, deadline_ns))
+
+
+class DetectorService:
+    """What the worker hosts (see runtime/hosted.py): the detector itself, 3D or 2D."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self._detector = resolve(config["factory"])(**config["arguments"])
+        self._entries: list[Any] = []
+
+    def load(self) -> bytes:
+        """Load the detector; answers its model id and hash."""
+        self._detector.load()
+        return f"{self._detector.model}\n{getattr(self._detector, 'artefact_sha256', '')}".encode()
+
+    def context(self, context: bytes) -> None:
+        """Take the vocabulary."""
+        self._entries = pickle.loads(context)
+
+    def handle(self, meta: bytes, arrays: Arrays, deadline_ns: int | None) -> tuple[bytes, Arrays]:
+        """Detect on one set."""
+        sensors = decode_sensors(meta, arrays, self._entries)
+        found = self._detector.detect(sensors, deadline_ns=deadline_ns)
+        if isinstance(found, Detections):
+            return encode_detections(found)
+        if isinstance(found, dict):
+            return encode_boxes(found)
+        raise InferenceError(f"the detector answered {type(found).__name__}, expected Detections or boxes by camera")
+
+    def close(self) -> None:
+        """Free the detector."""
+        self._detector.close()
