@@ -1,0 +1,114 @@
+"""Every engine that goes through the contract, as makers of engines over x (N, 4) -> y (N, 4) = 2 x + 1.
+
+To put another engine through the suite, add a maker to ``CASES``.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+import small_graphs as graphs
+
+from percept_ros.inference.engine import InferenceEngine, Tensors, TensorSpec
+from percept_ros.inference.kernel import KernelEngine
+from percept_ros.inference.onnx import OnnxEngine
+from percept_ros.inference.options import EngineOptions
+from percept_ros.inference.scripted import ScriptedEngine, ScriptedStep
+
+KERNELS = Path(__file__).resolve().parents[2] / "kernels"
+X = TensorSpec("x", (-1, 4), np.dtype(np.float32))
+Y = TensorSpec("y", (-1, 4), np.dtype(np.float32))
+
+Maker = Callable[[Path, EngineOptions], InferenceEngine]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One engine in the suite.
+
+    make: y = 2 x + 1. corrupt: an artefact that must be refused. faulty: fails on ``bad`` inputs inside the back end.
+    nan: answers NaN on ``nan_input``. computes: whether the outputs follow from the inputs.
+    """
+
+    make: Maker
+    corrupt: Maker
+    faulty: Maker
+    bad: Tensors
+    nan: Maker | None = None
+    nan_input: Tensors = field(default_factory=dict)
+    computes: bool = True
+
+
+def compiled(source: Path, target: Path, *extra: str) -> Path:
+    """``source`` as a shared object."""
+    if (compiler := shutil.which("g++")) is None:
+        pytest.skip("no C++ compiler (g++) to build the test's kernel with")
+    command = [
+        compiler,
+        "-O1",
+        "-std=c++17",
+        "-shared",
+        "-fPIC",
+        f"-I{KERNELS}",
+        "-o",
+        str(target),
+        str(source),
+        *extra,
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    return target
+
+
+def _written(folder: Path, name: str, content: bytes) -> Path:
+    (folder / name).write_bytes(content)
+    return folder / name
+
+
+def onnx_case(folder: Path, engines: Path) -> Case:
+    return Case(
+        make=lambda f, o: OnnxEngine(graphs.affine(f / "affine.onnx"), o),
+        corrupt=lambda f, o: OnnxEngine(_written(f, "cut.onnx", graphs.affine(f / "whole.onnx").read_bytes()[:90]), o),
+        faulty=lambda f, o: OnnxEngine(graphs.picky(f / "picky.onnx"), o),
+        bad={"x": np.zeros((2, 4), np.float32)},
+        nan=lambda f, o: OnnxEngine(graphs.root(f / "root.onnx"), o),
+        nan_input={"x": np.full((2, 4), -1.0, np.float32)},
+    )
+
+
+def kernel_case(folder: Path, engines: Path) -> Case:
+    return Case(
+        make=lambda f, o: KernelEngine(engines / "affine.so", o),
+        corrupt=lambda f, o: KernelEngine(_written(f, "cut.so", (engines / "affine.so").read_bytes()[:2000]), o),
+        faulty=lambda f, o: KernelEngine(engines / "affine.so", o),
+        bad={"x": np.full((2, 4), np.nan, np.float32)},
+        nan=lambda f, o: KernelEngine(engines / "affine.so", o),
+        nan_input={"x": np.full((2, 4), 3e38, np.float32)},
+    )
+
+
+def scripted_case(folder: Path, engines: Path) -> Case:
+    def scripted(o: EngineOptions, *steps: ScriptedStep) -> ScriptedEngine:
+        return ScriptedEngine.of((X,), (Y,), steps, options=o)
+
+    return Case(
+        make=lambda f, o: scripted(o),
+        corrupt=lambda f, o: ScriptedEngine(_written(f, "script.yaml", b"steps: [{delay: 1}]"), o),
+        faulty=lambda f, o: scripted(o, ScriptedStep(fault="error")),
+        bad={"x": np.zeros((2, 4), np.float32)},
+        nan=lambda f, o: scripted(o, ScriptedStep(fault="nan")),
+        nan_input={"x": np.zeros((2, 4), np.float32)},
+        computes=False,
+    )
+
+
+CASES: dict[str, Callable[[Path, Path], Case]] = {
+    "onnx": onnx_case,
+    "kernel": kernel_case,
+    "scripted": scripted_case,
+}
