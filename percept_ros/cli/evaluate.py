@@ -1,0 +1,121 @@
+"""``percept evaluate``: score detection, tracking or prediction."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from percept_ros.cli.output import emit_json, emit_table, note
+from percept_ros.errors import RecordingError
+
+OTHERS = {"mot": "percept_ros.cli.evaluate_mot", "predict": "percept_ros.cli.evaluate_predict"}
+"""Sub-commands that live in their own modules, each with a Typer ``app`` of one command."""
+
+
+class _LazyGroup(TyperGroup):
+    """Loads the modules of OTHERS only when they are called."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*super().list_commands(ctx), *OTHERS]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in OTHERS:
+            return super().get_command(ctx, cmd_name)
+        try:
+            command = typer.main.get_command(importlib.import_module(OTHERS[cmd_name]).app)
+        except ModuleNotFoundError:
+            return None
+        command.name = cmd_name
+        return command
+
+
+app = typer.Typer(cls=_LazyGroup, no_args_is_help=True, help=__doc__, rich_markup_mode=None)
+
+
+@app.callback()
+def _group() -> None:
+    """Score detection, tracking or prediction on recorded or simulated data."""
+
+
+def data_root(root: Path | None, folder: str) -> Path:
+    """``root``, or ``folder`` under PERCEPT_DATA. Raises RecordingError when it is not there."""
+    base = os.environ.get("PERCEPT_DATA")
+    chosen = root or (Path(base) / folder if base else None)
+    if chosen is None:
+        raise RecordingError("no data set: give --root DIR, or set PERCEPT_DATA", "missing")
+    if not chosen.is_dir():
+        raise RecordingError(f"data set folder '{chosen}' does not exist", "missing")
+    return chosen
+
+
+@app.command()
+def detect(
+    dataset: str = typer.Option(..., help="sim, kitti, recorded, av2 or kitti-drive"),
+    root: Path | None = typer.Option(None, help="folder of the data set; else its usual name under PERCEPT_DATA"),
+    model: str = typer.Option("lidar_pillars", help="model folder, or name of a model in models/"),
+    precision: str = typer.Option("", help="only artefacts of this precision: fp32, fp16 or int8"),
+    camera_model: Path | None = typer.Option(None, help="2D model whose boxes are the reference (kitti-drive)"),
+    score: float = typer.Option(0.3, min=0.0, max=1.0, help="working point of recall and false boxes"),
+    seed: int = typer.Option(1000, min=0, help="seed of simulated scenes; training uses other seeds"),
+    scenes: int = typer.Option(60, min=1, help="simulated scenes"),
+    as_json: bool = typer.Option(False, "--json", help="print one JSON object"),
+) -> None:
+    """Score a 3D detector.
+
+    Example: percept evaluate detect --dataset av2 --root ../shared/data/av2_log --json
+    """
+    from percept_ros.detectors.learned import LearnedDetector
+
+    scorer = _scorer(dataset, root, camera_model, score, seed, scenes)
+    detector = LearnedDetector(model, precision=precision or None, score_threshold=0.05)
+    detector.load()
+    try:
+        result = {"dataset": dataset, "model": detector.model, **scorer(detector)}
+    finally:
+        detector.close()
+    if as_json:
+        emit_json(result)
+    else:
+        _show(result)
+
+
+def _scorer(
+    dataset: str, root: Path | None, camera_model: Path | None, score: float, seed: int, scenes: int
+) -> Callable[[Any], dict[str, Any]]:
+    from percept_ros.evaluate import detection_run as run
+
+    if dataset == "sim":
+        return lambda detector: run.score_simulated(detector, seed, scenes, note)
+    if dataset == "kitti-drive":
+        folder = data_root(root, run.DRIVE_FOLDER)
+        camera = _camera(camera_model)
+        return lambda detector: run.score_drive(folder, detector, camera, score, note)
+    if dataset in run.READERS:
+        name, read = run.READERS[dataset]
+        folder = data_root(root, name)
+        return lambda detector: run.score_sweeps(read(folder), detector, score, note)
+    raise RecordingError(f"data set '{dataset}' is unknown: one of {', '.join(run.known_datasets())}", "unknown")
+
+
+def _camera(folder: Path | None) -> Any:
+    from percept_ros.detectors.image import ImageDetector
+
+    chosen = folder or data_root(None, "models/yolox_nano")
+    camera = ImageDetector(chosen)
+    camera.load()
+    return camera
+
+
+def _show(result: dict[str, Any]) -> None:
+    columns = ("AP", "count", "found", "recall_40m", "false", "false_per_frame", "heading_right")
+    groups = {k: v for k, v in result.items() if isinstance(v, dict)}
+    nested = {f"{k}.{c}": v for k, g in groups.items() for c, v in g.items() if isinstance(v, dict) and "AP" in v}
+    rows = {k: g for k, g in groups.items() if "AP" in g} | nested
+    cells = [[name, *("" if row.get(c) is None else row[c] for c in columns)] for name, row in rows.items()]
+    emit_table(f"{result['dataset']}: {result['model']}, {result['frames']} frames", ("class", *columns), cells)

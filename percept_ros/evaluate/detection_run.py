@@ -1,0 +1,171 @@
+"""Runs detectors over data sets and scores them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from percept_ros.core.geometry import inverse, project_boxes, project_points
+from percept_ros.detectors.detector import Detector, ImageDetector
+from percept_ros.errors import RecordingError
+from percept_ros.evaluate import detection_data as data
+from percept_ros.evaluate.detection import Found, Reference, in_image, mean_ap, summarise
+from percept_ros.types import (
+    F32,
+    F64,
+    I64,
+    Bool,
+    CameraCalibration,
+    CameraFrame,
+    Detections,
+    Detections2D,
+    ObjectClass,
+    PointCloud,
+    SensorSet,
+)
+
+LIDAR, CAMERA = "lidar", "camera"
+STRONG_SCORE = 0.5
+"""Camera boxes of at least this score must be found; weaker ones excuse a detection."""
+_ABOVE_ROAD_M = 0.3
+Progress = Callable[[str], None]
+Frames = list[tuple[Found, Reference]]
+
+
+def lidar_set(points: F32, base_SE3_sensor: F64, stamp_ns: int = 0) -> SensorSet:
+    """A sensor set of one sweep and no camera."""
+    cloud = PointCloud(LIDAR, stamp_ns, LIDAR, points)
+    return SensorSet(stamp_ns, cloud, {}, {}, (), {LIDAR: base_SE3_sensor})
+
+
+def found_of(detections: Detections, region: data.Region) -> Found:
+    """What a detector found, with the region in which a wrong box counts."""
+    inside = region(detections.boxes) if len(detections) else np.zeros(0, bool)
+    return Found(detections.boxes, detections.class_ids, detections.scores, inside)
+
+
+def score_sweeps(sweeps: Iterator[data.Sweep], detector: Detector, score: float, report: Progress) -> dict[str, Any]:
+    """Detect in every sweep and summarise."""
+    frames: Frames = []
+    for sweep in sweeps:
+        detections = detector.detect(lidar_set(sweep.points, sweep.base_SE3_sensor))
+        frames.append((found_of(detections, sweep.region), sweep.reference))
+        report(f"{sweep.name}: {len(detections)} boxes, {int(sweep.reference.counted.sum())} objects")
+    if not frames:
+        raise RecordingError("the data set holds no sweep", "empty")
+    return summarise(frames, score)
+
+
+def score_drive(
+    root: Path, detector: Detector, camera: ImageDetector, score: float, report: Progress
+) -> dict[str, Any]:
+    """KITTI raw drive: projected 3D boxes against the boxes a camera network sees, within 40 m."""
+    calibration = data.read_kitti_calibration(root / "calib" / "calib.txt")
+    frames: Frames = []
+    for file in sorted((root / "velodyne").glob("*.bin")):
+        image = cv2.imread(str(root / "image_02" / f"{file.stem}.png"))
+        if image is None:
+            raise RecordingError(f"frame {file.stem} of '{root}' has no image", "missing")
+        sensors = _drive_set(file, np.asarray(image, np.uint8), calibration)
+        boxes_2d = camera.detect(sensors)[CAMERA]
+        detections = detector.detect(sensors)
+        frames.append(_drive_frame(sensors, detections, boxes_2d))
+        report(f"{file.stem}: {len(detections)} boxes, {int(frames[-1][1].counted.sum())} camera boxes")
+    if not frames:
+        raise RecordingError(f"'{root}/velodyne' holds no sweep", "empty")
+    return summarise(frames, score, in_image)
+
+
+def _drive_set(file: Path, image: np.ndarray, calibration: data.KittiCalibration) -> SensorSet:
+    base_SE3_lidar = data.raised(data.KITTI_LIDAR_HEIGHT_M)
+    projection = calibration.image_SE3_camera[:3]
+    intrinsics = CameraCalibration(image.shape[1], image.shape[0], projection[:, :3], np.zeros(0), P=projection)
+    frame = CameraFrame(CAMERA, 0, CAMERA, image, intrinsics)
+    poses = {LIDAR: base_SE3_lidar, CAMERA: base_SE3_lidar @ np.linalg.inv(calibration.camera_SE3_lidar)}
+    cloud = PointCloud(LIDAR, 0, LIDAR, data.read_velodyne(file))
+    return SensorSet(0, cloud, {CAMERA: frame}, {}, (CAMERA,), poses)
+
+
+def _drive_frame(sensors: SensorSet, detections: Detections, boxes_2d: Detections2D) -> tuple[Found, Reference]:
+    view = sensors.views[CAMERA]
+    camera_SE3_base = inverse(view.base_SE3_camera)
+    size_px = (view.width_px, view.height_px)
+    boxes_px, visible = project_boxes(view.projection, camera_SE3_base, detections.boxes, size_px)
+    region = data.camera_region(view.projection @ camera_SE3_base, size_px)(detections.boxes) & visible
+    found = Found(boxes_px, detections.class_ids, detections.scores, region)
+    kinds = _as_classes(boxes_2d.class_ids)
+    points = (
+        data.in_base(sensors.cloud.points, sensors.base_SE3[LIDAR]) if sensors.cloud else np.zeros((0, 3), np.float32)
+    )
+    near = _near_enough(boxes_2d.boxes_px, points, view.projection @ camera_SE3_base)
+    counted = near & (boxes_2d.scores >= STRONG_SCORE) & (kinds != int(ObjectClass.UNKNOWN))
+    return found, Reference(boxes_2d.boxes_px, kinds, counted)
+
+
+def _as_classes(class_ids: I64) -> I64:
+    """Lorries, buses and trailers are one class, as everywhere in these scores."""
+    large = np.isin(class_ids, (ObjectClass.BUS, ObjectClass.TRAILER))
+    kinds: I64 = np.where(large, int(ObjectClass.TRUCK), class_ids)
+    return kinds
+
+
+def _near_enough(boxes_px: F64, points_base: F32, projection_base: F64) -> Bool:
+    """(N,) whether at least 20 points above the road fall into the middle of the box, the nearer ones within 40 m."""
+    standing = points_base[points_base[:, 2] > _ABOVE_ROAD_M]
+    pixel, _ = project_points(projection_base, standing)
+    range_m = np.hypot(standing[:, 0], standing[:, 1])
+    result = np.zeros(len(boxes_px), bool)
+    for i, (x1, y1, x2, y2) in enumerate(boxes_px):
+        low = (0.8 * x1 + 0.2 * x2, 0.8 * y1 + 0.2 * y2)
+        high = (0.2 * x1 + 0.8 * x2, 0.2 * y1 + 0.8 * y2)
+        with np.errstate(invalid="ignore"):
+            inside = np.all((pixel >= low) & (pixel <= high), axis=1)
+        result[i] = inside.sum() >= data.LEAST_POINTS and np.percentile(range_m[inside], 25) <= data.RANGE_M
+    return result
+
+
+def score_simulated(detector: Detector, seed: int, scenes: int, report: Progress) -> dict[str, Any]:
+    """nuScenes-style score on ``scenes`` random scenes of ``seed``, LiDAR only, full circle to 50 m."""
+    frames: Frames = []
+    for index in range(scenes):
+        frames.append(simulated_frame(detector, seed, index))
+        if index % 20 == 19:
+            report(f"{index + 1}/{scenes} scenes")
+    return {"frames": scenes, "seed": seed, "lidar_only": mean_ap(frames)}
+
+
+def simulated_frame(detector: Detector, seed: int, index: int) -> tuple[Found, Reference]:
+    """Detect in one random scene; objects within 50 m with 5 or more returns count."""
+    from percept_ros.simulate.scenes import random_scene, scan
+
+    rng = np.random.default_rng((seed, index))
+    sample = scan(random_scene(rng), rng)
+    kinds = _as_classes(
+        np.where(sample.class_ids == ObjectClass.MOTORCYCLE, int(ObjectClass.BICYCLE), sample.class_ids)
+    )
+    near = np.hypot(sample.boxes[:, 0], sample.boxes[:, 1]) < 50.0
+    reference = Reference(sample.boxes, kinds, near & (sample.points_inside >= 5))
+
+    def region(boxes: F64) -> Bool:
+        inside: Bool = np.hypot(boxes[:, 0], boxes[:, 1]) < 50.0
+        return inside
+
+    return found_of(detector.detect(lidar_set(sample.points, np.eye(4))), region), reference
+
+
+READERS: dict[str, tuple[str, Callable[[Path], Iterator[data.Sweep]]]] = {
+    "kitti": ("kitti_frames", data.kitti),
+    "recorded": ("pointpillars_recorded", data.recorded),
+    "av2": ("av2_log", data.av2),
+}
+"""Data set -> (its folder under PERCEPT_DATA, reader)."""
+DRIVE_FOLDER = "kitti_drive"
+
+
+def known_datasets() -> Sequence[str]:
+    """Names that ``percept evaluate detect --dataset`` takes."""
+    return ("sim", *READERS, "kitti-drive")

@@ -1,0 +1,71 @@
+"""Random changes to a scan that a real sensor or mounting could make."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from percept_ros.core.bev import GroundPlane
+from percept_ros.train.scans import Scan
+from percept_ros.types import F32, F64
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """How much is changed. Probabilities in [0, 1]; the rest are ranges, one sigma where it says so."""
+
+    scale: float = 0.05
+    height_sigma_m: float = 0.06
+    height_far_m: float = 0.3
+    height_far_probability: float = 0.1
+    tilt_sigma: float = 0.004
+    drop_probability: float = 0.4
+    keep_least: float = 0.25
+    beams_probability: float = 0.25
+    jitter_sigma_m: float = 0.02
+    sector_probability: float = 0.15
+
+
+def augment(scan: Scan, how: Augmentation, rng: np.random.Generator) -> tuple[F32, F64, GroundPlane]:
+    """Points and boxes turned, mirrored and scaled, points thinned; and a slightly wrong road plane."""
+    points = _thin(scan.points, how, rng)
+    turn, scale = rng.uniform(-np.pi, np.pi), 1.0 + how.scale * rng.uniform(-1, 1)
+    mirror = 1.0 if rng.random() < 0.5 else -1.0
+    c, s = np.cos(turn) * scale, np.sin(turn) * scale
+    matrix = np.array([[c, -s * mirror, 0], [s, c * mirror, 0], [0, 0, scale]])
+    boxes = scan.boxes.copy()
+    boxes[:, :3] = scan.boxes[:, :3] @ matrix.T
+    boxes[:, 3:6] *= scale
+    boxes[:, 6] = mirror * boxes[:, 6] + turn
+    points = points @ matrix.T.astype(np.float32)
+    if rng.random() < 0.5:
+        points += rng.normal(0, how.jitter_sigma_m, points.shape).astype(np.float32) * np.float32(rng.random())
+    return points, boxes, _wrong_plane(how, rng)
+
+
+def _wrong_plane(how: Augmentation, rng: np.random.Generator) -> GroundPlane:
+    slope_x, slope_y = rng.normal(0, how.tilt_sigma, 2)
+    height_m = rng.normal(0, how.height_sigma_m)
+    if rng.random() < how.height_far_probability:
+        height_m += rng.uniform(-how.height_far_m, how.height_far_m)
+    return GroundPlane(float(slope_x), float(slope_y), float(height_m))
+
+
+def _thin(points: F32, how: Augmentation, rng: np.random.Generator) -> F32:
+    keep = np.ones(len(points), bool)
+    if rng.random() < how.drop_probability:
+        keep &= rng.random(len(points), np.float32) < rng.uniform(how.keep_least, 1.0)
+    if rng.random() < how.beams_probability:
+        keep &= _half_the_beams(points, rng)
+    if rng.random() < how.sector_probability:
+        angle = np.arctan2(points[:, 1], points[:, 0]) - rng.uniform(-np.pi, np.pi)
+        keep &= np.cos(angle) > np.cos(rng.uniform(0.6, 2.0))
+    return points[keep]
+
+
+def _half_the_beams(points: F32, rng: np.random.Generator) -> np.ndarray:
+    """Every other elevation band of the usual 0.2 to 0.5 degree spacing, seen from about 1.7 m."""
+    elevation = np.arctan2(points[:, 2] - 1.7, np.hypot(points[:, 0], points[:, 1]))
+    band: np.ndarray = np.floor(elevation / np.radians(rng.uniform(0.2, 0.5))).astype(np.int64) % 2 == 0
+    return band

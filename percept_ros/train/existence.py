@@ -1,0 +1,161 @@
+"""Trains the existence model of the tracker on labelled tracking sequences (numpy and scipy only).
+
+Recipe: run the tracker so that every detection starts a track and nothing is dropped early; label each live track in each
+frame by whether it is matched to ground truth at 3D IoU 0.25; fit a small network per class, with and without camera, to
+the causal evidence; run again with that model (existence feeds back into association and occlusion) and fit anew.
+Sequences held out take no part in anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment, minimize
+
+from percept_ros.core.existence import FEATURES, ExistenceModel, Layer
+from percept_ros.core.tracking import base_projection
+from percept_ros.core.tracking_parameters import TrackerParameters
+from percept_ros.evaluate.kitti_io import Labels, project_boxes
+from percept_ros.evaluate.kitti_tracking import CLASSES, Evidence, Sequence3D, SequenceRun
+from percept_ros.evaluate.mot import MIN_HEIGHT_PX, NEIGHBOURS, iou_3d
+from percept_ros.types import F64, Bool
+
+TRUE_IOU = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How one class is fitted. features: names used. hidden: tanh units (0: logistic regression). decay: of weights."""
+
+    features: tuple[str, ...]
+    hidden: int = 0
+    decay: float = 1e-3
+    ignored_weight: float = 0.3
+
+
+CAMERA_FEATURES = tuple(f for f in FEATURES if f.startswith("camera"))
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """features (N, F); labels (N,) 1 true object; weights (N,)."""
+
+    features: F64
+    labels: F64
+    weights: F64
+
+    @staticmethod
+    def join(parts: Sequence[Samples]) -> Samples:
+        """All rows of several."""
+        return Samples(
+            np.concatenate([p.features for p in parts]),
+            np.concatenate([p.labels for p in parts]),
+            np.concatenate([p.weights for p in parts]),
+        )
+
+
+def patient(parameters: TrackerParameters) -> TrackerParameters:
+    """The same tracker, keeping every track to its time limit, so that the model sees what it must judge."""
+    loose = {"forget": 0.0, "confirm": 0.0, "publish": 0.0, "publish_coast": 0.0, "min_hits": 0.0, "duplicate_iou": 2.0}
+    return replace(parameters, classes=tuple(replace(c, **loose) for c in parameters.classes))
+
+
+def collect(sequence: Sequence3D, parameters: TrackerParameters, model: ExistenceModel | None) -> Evidence:
+    """Evidence of all live tracks of a sequence under ``patient`` parameters."""
+    return SequenceRun(sequence, patient(parameters), model, 0).evidence()
+
+
+def label_evidence(evidence: Evidence, sequence: Sequence3D, label: str, ignored_weight: float) -> Samples:
+    """Labelled rows of one class. Rows that the benchmark would not count get weight 0 (or ``ignored_weight`` when true)."""
+    labels = sequence.labels
+    if labels is None:
+        raise ValueError(f"sequence {sequence.name} has no labels")
+    rows = np.flatnonzero(evidence.classes == CLASSES[label])
+    view = sequence.calibration.view
+    boxes_px, in_view = project_boxes(evidence.boxes[rows], base_projection(view), view.width_px, view.height_px)
+    truth, weights = np.zeros(len(rows)), np.where(in_view, 1.0, 0.0)
+    frames = evidence.frames[rows]
+    for frame in np.unique(frames):
+        here = slice(*np.searchsorted(frames, [frame, frame + 1]))
+        kinds = np.array(labels.kinds, dtype=object)
+        now = labels.frames == frame
+        found, weight = _judge(
+            evidence.boxes[rows[here]], boxes_px[here], labels, now, kinds, label.lower(), ignored_weight
+        )
+        truth[here] = found
+        weights[here] *= weight
+    return Samples(evidence.features[rows], truth, weights)
+
+
+def _judge(
+    boxes: F64, boxes_px: F64, labels: Labels, now: Bool, kinds: F64, kind: str, ignored_weight: float
+) -> tuple[F64, F64]:
+    gt = np.flatnonzero(now & np.isin(kinds, NEIGHBOURS[kind]))
+    truth, weights = np.zeros(len(boxes)), np.ones(len(boxes))
+    weights[boxes_px[:, 3] - boxes_px[:, 1] <= MIN_HEIGHT_PX] = 0.2
+    for k in np.flatnonzero(now & (kinds == "dontcare")):
+        low = np.maximum(boxes_px[:, :2], labels.boxes_px[k, :2])
+        size = np.clip(np.minimum(boxes_px[:, 2:], labels.boxes_px[k, 2:]) - low, 0, None).prod(axis=1)
+        area = (boxes_px[:, 2:] - boxes_px[:, :2]).prod(axis=1)
+        weights[size > 0.5 * area] = 0.0
+    if len(gt):
+        overlap = iou_3d(boxes, labels.boxes[gt])
+        r, c = linear_sum_assignment(-np.where(overlap >= TRUE_IOU, overlap + 1, 0))
+        good = overlap[r, c] >= TRUE_IOU
+        truth[r[good]] = 1
+        weights[r[good]] = 1
+        hard = (labels.occlusion[gt] > 2) | (labels.truncation[gt] > 0)
+        weights[r[good & hard[c]]] = ignored_weight
+        weights[r[good & (kinds[gt[c]] != NEIGHBOURS[kind][0])]] = 0.0
+    return truth, weights
+
+
+def fit(samples: Samples, recipe: Recipe, seed: int = 0) -> Layer:
+    """Weighted cross-entropy with weight decay, by L-BFGS."""
+    used = np.array([f in recipe.features for f in FEATURES])
+    w = samples.weights / samples.weights.sum()
+    mean = np.average(samples.features, axis=0, weights=w)
+    scale = np.sqrt(np.average((samples.features - mean) ** 2, axis=0, weights=w)) + 1e-6
+    keep = samples.weights > 0
+    z = ((samples.features - mean) / scale)[keep][:, used]
+    y, w = samples.labels[keep], w[keep]
+    hidden, output = _fit_network(z, y, w, recipe, seed)
+    wide = np.zeros((len(hidden), len(FEATURES) + 1))
+    if recipe.hidden:
+        wide[:, :-1][:, used] = hidden[:, :-1]
+        wide[:, -1] = hidden[:, -1]
+        return Layer(mean, scale, wide, output)
+    line = np.zeros(len(FEATURES) + 1)
+    line[:-1][used] = output[:-1]
+    line[-1] = output[-1]
+    return Layer(mean, scale, wide, line)
+
+
+def _fit_network(z: F64, y: F64, w: F64, recipe: Recipe, seed: int) -> tuple[F64, F64]:
+    h, f = recipe.hidden, z.shape[1]
+    n_hidden = h * (f + 1)
+    rng = np.random.default_rng(seed)
+    start = (
+        np.concatenate([rng.normal(0, 0.5 / np.sqrt(f), n_hidden), rng.normal(0, 0.3, h), [0.0]])
+        if h
+        else np.zeros(f + 1)
+    )
+
+    def loss(p: F64) -> tuple[float, F64]:
+        a = np.tanh(z @ p[:n_hidden].reshape(h, f + 1)[:, :-1].T + p[:n_hidden].reshape(h, f + 1)[:, -1]) if h else z
+        v, b = p[n_hidden:-1], p[-1]
+        logits = a @ v + b
+        value = float(w @ (np.logaddexp(0, logits) - y * logits))
+        error = w * (1 / (1 + np.exp(-logits)) - y)
+        grad = np.concatenate([np.zeros(n_hidden), a.T @ error, [error.sum()]])
+        if h:
+            back = np.outer(error, v) * (1 - a * a)
+            grad[:n_hidden] = np.hstack([back.T @ z, back.sum(axis=0)[:, None]]).ravel()
+        decayed = p.copy()
+        decayed[-1] = 0
+        return value + 0.5 * recipe.decay * float(decayed @ decayed), grad + recipe.decay * decayed
+
+    p = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 400, "maxfun": 500}).x
+    return p[:n_hidden].reshape(h, f + 1), p[n_hidden:]
