@@ -11,6 +11,8 @@ struct PerceptClusterConfig {
   float ground_clearance_m;  // returns lower than this above the ground are ground
   float max_height_m;        // returns higher than this above the ground are ignored
   float core_height_m;       // only returns below this join cells to clusters (canopies do not)
+  float tall_m;              // cells with returns above this are tall, others low
+  float mixed_length_m;      // clusters longer than this are parted into their low and tall cells: cars beside walls
   float cell_m;              // edge of a bird's-eye cell
   float join_near_m;         // cells this close join at range 0 ...
   float join_per_m;          // ... plus this much a metre of range ...

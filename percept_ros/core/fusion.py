@@ -124,8 +124,7 @@ def _size_allows(boxes: F64, class_ids: I64) -> F64:
     """(N, M) 1 where a box is not larger than the class may be, else 0."""
     most = np.array([_largest(ObjectClass(int(c))) for c in class_ids]).reshape(-1, 2)
     edges = np.sort(boxes[:, 3:5], axis=1)[:, ::-1]
-    fits: F64 = (edges[:, None] <= most[None]).all(axis=2).astype(np.float64)
-    return fits
+    return np.asarray((edges[:, None] <= most[None]).all(axis=2), np.float64)
 
 
 def _largest(class_id: ObjectClass) -> tuple[float, float]:

@@ -47,7 +47,7 @@ class Shape:
     """Sizes of one class, metres.
 
     usual: length, width, height that a hidden side is extended to. length, width: of an edge seen in full. top: height of the
-    highest return. fill: least share of a solid surface's returns. weight: score of a perfect fit.
+    highest return. weight: score of a perfect fit. needs_both: both edges must fit. one_side: factor where only one does.
     """
 
     usual: tuple[float, float, float]
@@ -56,11 +56,14 @@ class Shape:
     top: Corners
     weight: float
     needs_both: bool = False
+    one_side: float = 1.0
 
 
 SHAPES: dict[ObjectClass, Shape] = {
     ObjectClass.CAR: Shape((4.2, 1.75, 1.55), (2.0, 3.0, 5.0, 6.0), (1.1, 1.4, 2.0, 2.4), (0.8, 1.15, 2.0, 2.5), 0.95),
-    ObjectClass.TRUCK: Shape((7.0, 2.5, 3.0), (4.0, 6.0, 14.0, 20.0), (1.9, 2.2, 2.8, 3.3), (1.9, 2.4, 4.2, 4.7), 0.8),
+    ObjectClass.TRUCK: Shape(
+        (7.0, 2.5, 3.0), (4.0, 6.0, 14.0, 20.0), (1.9, 2.2, 2.8, 3.3), (1.9, 2.4, 4.2, 4.7), 0.8, False, 0.5
+    ),
     ObjectClass.PEDESTRIAN: Shape(
         (0.6, 0.6, 1.7), (0.1, 0.3, 0.8, 1.1), (0.0, 0.2, 0.7, 0.9), (1.1, 1.4, 1.9, 2.1), 0.6, True
     ),
@@ -109,12 +112,12 @@ def _at_most(x: F64, sure: float, never: float) -> F64:
 def _quality(c: F64) -> F64:
     """How much a cluster looks like one solid body that stands on the road, [0, 1]."""
     far = 0.004 * c[:, Column.RANGE]
-    surface = _at_most(c[:, Column.RESIDUAL] - far, 0.12, 0.45)
+    surface = _at_most(c[:, Column.RESIDUAL] - far, 0.1, 0.35)
     solid = _at_most(c[:, Column.DEPTH], 1.2, 2.2)
     stands = _at_most(c[:, Column.BOTTOM] - far, 0.45, 0.9)
     count: F64 = 1.0 - np.exp(-c[:, Column.POINTS] / 10.0)
-    dense = np.clip((c[:, Column.FILL] - 0.05) / 0.25, 0.0, 1.0)
-    whole = np.where(c[:, Column.SPLIT] > 0, 0.5, 1.0)
+    dense = np.where(c[:, Column.POINTS] > 150, 1.0, np.clip((c[:, Column.FILL] - 0.05) / 0.25, 0.0, 1.0))
+    whole = np.where(c[:, Column.SPLIT] > 0, 0.7, 1.0)
     return surface * solid * stands * count * dense * whole
 
 
@@ -127,15 +130,20 @@ def _fits(c: F64, shape: Shape) -> F64:
         (Column.LENGTH, Column.WIDTH, Column.COVER_A, Column.COVER_B),
         (Column.WIDTH, Column.LENGTH, Column.COVER_B, Column.COVER_A),
     )
-    both = []
+    options = []
     for along, across, cover_along, cover_across in sides:
         length, width = c[:, along], c[:, across]
         as_length = _trapezium(length, shape.length) * (0.7 + 0.3 * c[:, cover_along])
         as_width = _trapezium(width, shape.width) * (0.6 + 0.3 * c[:, cover_across])
-        seen = np.minimum(as_length, as_width) if shape.needs_both else np.maximum(as_length, as_width)
+        either, both = np.maximum(as_length, as_width), np.minimum(as_length, as_width)
+        seen = (
+            both
+            if shape.needs_both
+            else np.where(c[:, Column.SPLIT] > 0, both, np.maximum(either * shape.one_side, both))
+        )
         room = _at_most(length, *shape.length[2:]) * _at_most(width, *shape.width[2:])
-        both.append(shape.weight * high * seen * room)
-    return np.stack(both, axis=1)
+        options.append(shape.weight * high * seen * room)
+    return np.stack(options, axis=1)
 
 
 def _complete(c: F64, best: I64, turned: I64, sensor_xy: F64) -> F64:

@@ -38,6 +38,8 @@ class ClusterConfig:
     ground_clearance_m: float = setting(0.2, "lower returns are ground", low=0.05, high=1.0)
     max_height_m: float = setting(4.6, "higher returns are ignored", low=1.0, high=10.0)
     core_height_m: float = setting(2.0, "only lower returns join to clusters", low=0.5, high=5.0)
+    tall_m: float = setting(2.2, "cells with returns above this are tall, others low", low=0.5, high=10.0)
+    mixed_length_m: float = setting(6.5, "longer clusters are parted into low and tall cells", low=1.0, high=1000.0)
     cell_m: float = setting(0.2, "edge of a bird's-eye cell", low=0.05, high=1.0)
     join_near_m: float = setting(0.35, "cells this close join at range 0", low=0.05, high=3.0)
     join_per_m: float = setting(0.01, "more for each metre of range", low=0.0, high=0.1)
