@@ -40,7 +40,7 @@ def augment(scan: Scan, how: Augmentation, rng: np.random.Generator) -> tuple[F3
     boxes[:, 6] = mirror * boxes[:, 6] + turn
     points = points @ matrix.T.astype(np.float32)
     if rng.random() < 0.5:
-        points += rng.normal(0, how.jitter_sigma_m, points.shape).astype(np.float32) * np.float32(rng.random())
+        points += rng.standard_normal(points.shape, np.float32) * np.float32(how.jitter_sigma_m * rng.random())
     return points, boxes, _wrong_plane(how, rng)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -76,8 +77,8 @@ def save_scan(scan: Scan, file: Path) -> None:
 def load_scan(file: Path) -> Scan:
     """Read what ``save_scan`` wrote. Raises RecordingError."""
     try:
-        with np.load(file, allow_pickle=False) as stored:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             points = stored["points"].astype(np.float32) * np.float32(_UNIT_M)
             return Scan(points, stored["boxes"], stored["classes"], stored["inside"])
-    except (OSError, ValueError, KeyError) as exc:
+    except (OSError, ValueError, KeyError, BadZipFile) as exc:
         raise RecordingError(f"scan file '{file}' cannot be read: {exc}") from exc
