@@ -2,40 +2,26 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import typer
-from typer.core import TyperGroup
 
+from percept_ros.cli.lazy_group import LazyGroup
 from percept_ros.cli.output import emit_json, emit_table, note
 from percept_ros.errors import RecordingError
 
-OTHERS = {"mot": "percept_ros.cli.evaluate_mot", "predict": "percept_ros.cli.evaluate_predict"}
-"""Sub-commands that live in their own modules, each with a Typer ``app`` of one command."""
+
+class _Group(LazyGroup):
+    others: ClassVar[dict[str, str]] = {
+        "mot": "percept_ros.cli.evaluate_mot",
+        "predict": "percept_ros.cli.evaluate_predict",
+    }
 
 
-class _LazyGroup(TyperGroup):
-    """Loads the modules of OTHERS only when they are called."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        return [*super().list_commands(ctx), *OTHERS]
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in OTHERS:
-            return super().get_command(ctx, cmd_name)
-        try:
-            command = typer.main.get_command(importlib.import_module(OTHERS[cmd_name]).app)
-        except ModuleNotFoundError:
-            return None
-        command.name = cmd_name
-        return command
-
-
-app = typer.Typer(cls=_LazyGroup, no_args_is_help=True, help=__doc__, rich_markup_mode=None)
+app = typer.Typer(cls=_Group, no_args_is_help=True, help=__doc__, rich_markup_mode=None)
 
 
 @app.callback()

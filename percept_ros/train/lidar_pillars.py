@@ -176,6 +176,16 @@ class Trainer:
             getattr(self, name).load_state_dict(state[name])
 
 
+def seconds_per_step(scans: Path, recipe: Recipe, steps: int = 6) -> float:
+    """Time of one step here and now, the first one not counted."""
+    trainer, source = Trainer(recipe), batches(scans, recipe, 0)
+    trainer.learn(next(source))
+    started = time.monotonic()
+    for _ in range(steps - 1):
+        trainer.learn(next(source))
+    return (time.monotonic() - started) / (steps - 1)
+
+
 def train(
     scans: Path, out: Path, recipe: Recipe, report: Callable[[str], None], resume: bool = False
 ) -> dict[str, float]:

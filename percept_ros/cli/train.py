@@ -1,0 +1,106 @@
+"""``percept train``: make the shipped models again, from the simulator alone."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, ClassVar
+
+import typer
+
+from percept_ros.cli.lazy_group import LazyGroup
+from percept_ros.cli.output import emit_json, emit_table, note
+from percept_ros.errors import SetupError
+
+SIMULATION_SHARE = 0.25
+CALIBRATION_SCANS = 40
+
+
+class _Group(LazyGroup):
+    others: ClassVar[dict[str, str]] = {
+        "bev-fusion": "percept_ros.cli.train_fusion",
+        "predictor": "percept_ros.cli.train_predictor",
+    }
+
+
+app = typer.Typer(cls=_Group, no_args_is_help=True, help=__doc__, rich_markup_mode=None)
+
+
+@app.callback()
+def _group() -> None:
+    """Train the shipped models again; needs PyTorch (pip install torch)."""
+
+
+def require_torch() -> None:
+    """Raise SetupError unless PyTorch is installed."""
+    if importlib.util.find_spec("torch") is None:
+        raise SetupError("training needs PyTorch, which is not installed: pip install torch (an optional extra)")
+
+
+@app.command("lidar-pillars")
+def lidar_pillars(
+    out: Path = typer.Option(..., "-o", "--out", help="folder of checkpoint, curve and model"),
+    seed: int = typer.Option(0, min=0, help="seed of scans, weights and order"),
+    minutes: float = typer.Option(0.0, min=0.0, help="choose --scans and --steps to fit this time; 0 = as given"),
+    scans: int = typer.Option(6000, min=20, help="simulated scans"),
+    steps: int = typer.Option(12000, min=1, help="optimiser steps of 8 windows"),
+    cache: Path | None = typer.Option(None, help="folder of simulated scans, reused; else OUT/scans"),
+    threads: int = typer.Option(0, min=0, help="threads of PyTorch; 0 = its default"),
+    resume: bool = typer.Option(False, help="continue from OUT/checkpoint.pt"),
+    as_json: bool = typer.Option(False, "--json", help="print one JSON object"),
+) -> None:
+    """Train the LiDAR detector on simulated scans, and write it as a model folder.
+
+    The same seed, scans and steps give the same weights on the same machine; OUT/recipe.json says which were used.
+
+    Example: percept train lidar-pillars --minutes 20 --seed 1 -o /tmp/pillars --json
+    """
+    require_torch()
+    import torch
+
+    from percept_ros.train.lidar_pillars import Recipe, train
+    from percept_ros.train.simulated import fill
+
+    if threads:
+        torch.set_num_threads(threads)
+    folder = cache or out / "scans"
+    if minutes:
+        scans, steps = _fit_into(minutes, folder, seed)
+    fill(folder, scans, seed, note)
+    metrics: dict[str, Any] = {"scans": scans, **train(folder, out, Recipe(seed=seed, steps=steps), note, resume)}
+    metrics |= _export(out, folder)
+    result = {"checkpoint": str(out / "checkpoint.pt"), "model": str(out / "model"), "metrics": metrics}
+    if as_json:
+        emit_json(result)
+    else:
+        emit_table("lidar_pillars", ("metric", "value"), metrics.items())
+
+
+def _fit_into(minutes: float, folder: Path, seed: int) -> tuple[int, int]:
+    """Scans and steps that fit: a quarter of the time simulates, the rest trains."""
+    from percept_ros.train.lidar_pillars import Recipe, seconds_per_step
+    from percept_ros.train.simulated import fill
+
+    started = time.monotonic()
+    fill(folder, 20, seed, note)
+    per_scan_s = max(0.01, (time.monotonic() - started) / 20)
+    scans = max(20, int(SIMULATION_SHARE * minutes * 60.0 / per_scan_s))
+    per_step_s = seconds_per_step(folder, Recipe(seed=seed))
+    steps = max(1, int((1.0 - SIMULATION_SHARE) * minutes * 60.0 / per_step_s))
+    note(f"{minutes:g} minutes: {scans} scans, {steps} steps")
+    return scans, steps
+
+
+def _export(out: Path, scans: Path) -> dict[str, Any]:
+    from percept_ros.core.bev import BevGrid
+    from percept_ros.core.decode import CentreHeads
+    from percept_ros.train.export import export_folder, load_averaged
+
+    files = sorted(scans.glob("*.npz"))[:CALIBRATION_SCANS]
+    network = load_averaged(out / "checkpoint.pt")
+    heads = CentreHeads()
+    report = export_folder(network, out / "model", "lidar_pillars", "1", files, BevGrid(), heads)
+    note(f"{asdict(heads)['suppression']} suppression, INT8: {report}")
+    return {f"int8.{name}": value for name, value in report.items()}
