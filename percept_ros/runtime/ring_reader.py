@@ -14,6 +14,8 @@ from percept_ros.runtime.frame import CONTROL_BYTES, Control, FrameFormat, Frame
 from percept_ros.runtime.ring_kernel import RingCounters, ring_kernel
 from percept_ros.runtime.segment import HEAD_OFFSET, SLOT_CONTROL_BYTES, Segment
 
+_ControlBuffer = ctypes.c_char * CONTROL_BYTES  # made once: each such type is a reference cycle
+
 
 class RingFrame:
     """One frame looked at in place (read-only). Ask ``still_valid`` after use; only then trust what was computed.
@@ -111,7 +113,7 @@ class RingReader:
         if not 0 <= handle.slot < segment.layout.slots:
             self.counters.invalid += 1
             raise InputError(f"slot {handle.slot} of '{handle.ring}' does not exist", "ring_invalid")
-        control = ctypes.create_string_buffer(CONTROL_BYTES)
+        control = _ControlBuffer()
         limit = segment.layout.slot_bytes
         done = ring_kernel().read(segment.slot_address(handle.slot), handle.generation, limit, control, None, 0)
         if done == -2:
