@@ -31,7 +31,14 @@ class Ground {
   void sort_into_cells(const std::vector<Return>& returns);
   float road_height(const std::vector<Return>& returns, float prior) const;
   void walk_sector(int sector, const std::vector<Return>& returns, float road, float slope);
-  void smooth_and_fill(float road);
+  struct Plane {
+    float a, b, c;
+    float at(float x, float y) const { return a * x + b * y + c; }
+  };
+  template <typename Visit>
+  void for_cells(Visit visit) const;
+  Plane fit_plane(float road, float slope) const;
+  void smooth_and_fill();
 
   int bins_ = 0;
   std::vector<int32_t> start_, order_, key_;

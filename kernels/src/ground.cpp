@@ -36,16 +36,6 @@ float lowest_layer(const std::vector<Return>& returns, const int32_t* first, con
 
 }  // namespace
 
-void Ground::estimate(std::vector<Return>& returns, const PerceptClusterConfig& config) {
-  bins_ = static_cast<int>(config.max_range_m / kBin) + 2;
-  sort_into_cells(returns);
-  const float road = road_height(returns, config.ground_prior_m);
-  raw_.assign(static_cast<size_t>(kSectors) * bins_, NAN);
-  for (int sector = 0; sector < kSectors; ++sector) walk_sector(sector, returns, road, config.ground_slope);
-  smooth_and_fill(road);
-  for (Return& r : returns) r.height = r.z - at(r.range, r.azimuth);
-}
-
 void Ground::sort_into_cells(const std::vector<Return>& returns) {
   const int cells = kSectors * bins_;
   start_.assign(cells + 1, 0);
@@ -102,14 +92,50 @@ void Ground::walk_sector(int sector, const std::vector<Return>& returns, float r
   }
 }
 
-// Median over neighbouring sectors, so that a car that fills a whole cell does not lift the ground; then gaps by the
+// visit(cell, x, y) for the middle of each cell, relative to the sensor.
+template <typename Visit>
+void Ground::for_cells(Visit visit) const {
+  for (int sector = 0; sector < kSectors; ++sector) {
+    const float azimuth = (sector + 0.5f) * (kTwoPi / kSectors), c = std::cos(azimuth), s = std::sin(azimuth);
+    for (int bin = 0; bin < bins_; ++bin) visit(sector * bins_ + bin, c * (bin + 0.5f) * kBin, s * (bin + 0.5f) * kBin);
+  }
+}
+
+// Plane through the cells within 40 m that know the ground, by least squares that give far-off cells little weight. Smoothing
+// the heights above it instead of the heights themselves keeps slopes.
+Ground::Plane Ground::fit_plane(float road, float slope) const {
+  Plane plane{0.0f, 0.0f, road};
+  for (int round = 0; round < 4; ++round) {
+    double a[3][4] = {{1e-3, 0, 0, 0}, {0, 1e-3, 0, 0}, {0, 0, 1e-3, 1e-3 * road}};
+    for_cells([&](int cell, float x, float y) {
+      if (std::isnan(raw_[cell]) || x * x + y * y > 1600.0f) return;
+      const float off = std::fabs(raw_[cell] - plane.at(x, y));
+      const double w = (off < 0.3f ? 1.0 : 0.09 / (off * off)), v[4] = {x, y, 1.0, raw_[cell]};
+      for (int i = 0; i < 3; ++i) {
+        for (int j = 0; j < 4; ++j) a[i][j] += w * v[i] * v[j];
+      }
+    });
+    for (int i = 0; i < 3; ++i) {  // Gauss-Jordan; the matrix is positive definite
+      for (int k = 0; k < 3; ++k) {
+        if (k == i) continue;
+        const double f = a[k][i] / a[i][i];
+        for (int j = i; j < 4; ++j) a[k][j] -= f * a[i][j];
+      }
+    }
+    const auto part = [&](int i) { return static_cast<float>(a[i][3] / a[i][i]); };
+    plane = {std::clamp(part(0), -slope, slope), std::clamp(part(1), -slope, slope), part(2)};
+  }
+  return plane;
+}
+
+// Of the heights above the plane: median over neighbouring sectors, so that a car that fills a whole cell does not lift the ground; then gaps by the
 // nearest known cells of the same sector.
-void Ground::smooth_and_fill(float road) {
+void Ground::smooth_and_fill() {
   z_.assign(raw_.size(), NAN);
   constexpr int kSide = 3;
   for (int sector = 0; sector < kSectors; ++sector) {
     int last = -1;
-    float height = road;
+    float height = 0.0f;
     for (int bin = 0; bin < bins_; ++bin) {
       float around[3 * (2 * kSide + 1)];
       int n = 0;
@@ -132,6 +158,19 @@ void Ground::smooth_and_fill(float road) {
     }
     for (int b = last + 1; b < bins_; ++b) z_[sector * bins_ + b] = height;
   }
+}
+
+void Ground::estimate(std::vector<Return>& returns, const PerceptClusterConfig& config) {
+  bins_ = static_cast<int>(config.max_range_m / kBin) + 2;
+  sort_into_cells(returns);
+  const float road = road_height(returns, config.ground_prior_m);
+  raw_.assign(static_cast<size_t>(kSectors) * bins_, NAN);
+  for (int sector = 0; sector < kSectors; ++sector) walk_sector(sector, returns, road, config.ground_slope);
+  const Plane plane = fit_plane(road, config.ground_slope);
+  for_cells([&](int cell, float x, float y) { raw_[cell] -= plane.at(x, y); });
+  smooth_and_fill();
+  for_cells([&](int cell, float x, float y) { z_[cell] += plane.at(x, y); });
+  for (Return& r : returns) r.height = r.z - at(r.range, r.azimuth);
 }
 
 float Ground::at(float range, float azimuth) const {

@@ -158,6 +158,28 @@ def _complete(c: F64, best: I64, turned: I64, sensor_xy: F64) -> F64:
     return extend_away(boxes, np.maximum(usual[:, :2], 0.1), sensor_xy)
 
 
+def alone(boxes: F64, scores: F64) -> I64:
+    """Indices of boxes, best first, without those deep in a better one: parts of an object give way to the whole.
+
+    Deep: along and across the better box their centres are nearer than three quarters of where the boxes would touch.
+    Boxes of score 0 push nothing away.
+    """
+    order = np.argsort(-scores, kind="stable")
+    ranked = boxes[order]
+    c, s = np.cos(ranked[:, 6]), np.sin(ranked[:, 6])
+    dx, dy = (ranked[None, :, k] - ranked[:, None, k] for k in (0, 1))
+    along, across = np.abs(dx * c[:, None] + dy * s[:, None]), np.abs(dy * c[:, None] - dx * s[:, None])
+    touch = 0.375 * (ranked[:, None, 3:5] + ranked[None, :, 3:5])
+    within = (along < touch[..., 0]) & (across < touch[..., 1])
+    np.fill_diagonal(within, False)
+    kept = np.ones(len(order), np.bool_)
+    for i in range(len(order)):
+        if kept[i] and scores[order[i]] > 0.0:
+            kept[i + 1 :] &= ~within[i, i + 1 :]
+    chosen: I64 = order[kept].astype(np.int64)
+    return chosen
+
+
 def extend_away(boxes: F64, least: F64, sensor_xy: F64) -> F64:
     """(N, 7) boxes made at least (N, 2) ``least`` long and wide; the sides that face the sensor stay where they are."""
     grown = boxes.copy()

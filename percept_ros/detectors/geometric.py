@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from percept_ros.core.shapes import obstacles
+from percept_ros.core.shapes import alone, obstacles
 from percept_ros.errors import InferenceError
 from percept_ros.inference.cluster import ClusterConfig, ClusterEngine
 from percept_ros.settings import setting
-from percept_ros.types import LIDAR_BIT, Detections, SensorSet
+from percept_ros.types import LIDAR_BIT, Detections, ObjectClass, SensorSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,11 @@ class GeometricDetector:
         pose = np.asarray(sensors.base_SE3[cloud.sensor], np.float64)
         found = self._engine.infer({"points": cloud.points, "base_SE3_lidar": pose}, deadline_ns=deadline_ns)
         boxes, scores, probabilities = obstacles(found["clusters"], pose[:2, 3])
-        keep = (scores >= self._config.min_score) | (self._config.keep_unknown & (probabilities.argmax(axis=1) == 0))
-        count = int(keep.sum())
+        unknown = probabilities.argmax(axis=1) == ObjectClass.UNKNOWN
+        keep = alone(boxes, np.where(unknown, 0.0, scores))
+        wanted = np.where(unknown, self._config.keep_unknown, scores >= self._config.min_score)
+        keep = keep[wanted[keep]]
+        count = len(keep)
         return Detections(
             sensors.stamp_ns,
             self._frame_id,
