@@ -11,15 +11,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import host_machine
 import numpy as np
 import pytest
 import small_graphs as graphs
 
+from percept_ros.inference.cuda import Device
 from percept_ros.inference.engine import InferenceEngine, Tensors, TensorSpec
 from percept_ros.inference.kernel import KernelEngine
 from percept_ros.inference.onnx import OnnxEngine
 from percept_ros.inference.options import EngineOptions
 from percept_ros.inference.scripted import ScriptedEngine, ScriptedStep
+from percept_ros.inference.tensorrt import TensorRTEngine
 
 KERNELS = Path(__file__).resolve().parents[2] / "kernels"
 X = TensorSpec("x", (-1, 4), np.dtype(np.float32))
@@ -107,8 +110,33 @@ def scripted_case(folder: Path, engines: Path) -> Case:
     )
 
 
+def tensorrt_case(device: Callable[[int], Device], graphs: bool = False) -> Case:
+    def opened(o: EngineOptions, file: Path) -> TensorRTEngine:
+        return TensorRTEngine(file, o, host_machine.machine(device, graphs))
+
+    return Case(
+        make=lambda f, o: opened(o, host_machine.engine_file(f / "affine.plan")),
+        corrupt=lambda f, o: opened(o, host_machine.engine_file(f / "cut.plan", b"ftrt")),
+        faulty=lambda f, o: opened(o, host_machine.engine_file(f / "faulty.plan", fault="illegal memory access")),
+        bad={"x": np.zeros((2, 4), np.float32)},
+        nan=lambda f, o: opened(o, host_machine.engine_file(f / "nan.plan")),
+        nan_input={"x": np.full((2, 4), 3e38, np.float32)},
+    )
+
+
+def tensorrt_graph_case(folder: Path, engines: Path) -> Case:
+    return tensorrt_case(host_machine.HostDevice, graphs=True)
+
+
+def tensorrt_pycuda_case(folder: Path, engines: Path) -> Case:
+    return tensorrt_case(host_machine.pycuda_device(engines))
+
+
 CASES: dict[str, Callable[[Path, Path], Case]] = {
     "onnx": onnx_case,
     "kernel": kernel_case,
     "scripted": scripted_case,
+    "tensorrt": lambda folder, engines: tensorrt_case(host_machine.HostDevice),
+    "tensorrt_graph": tensorrt_graph_case,
+    "tensorrt_pycuda": tensorrt_pycuda_case,
 }
