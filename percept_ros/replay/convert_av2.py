@@ -7,6 +7,7 @@ is the base frame of the first pose, and /tf_static places it in the ``city`` fr
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from percept_ros.replay.truth import LabelledFrame, truth_arrays
 from percept_ros.types import F64, I64, ObjectClass, PointCloud
 
 EGO = "egovehicle"
+POINTS = "num_interior_pts"
 AXLE_HEIGHT_M = 0.33
 """Of the rear axle, the origin of ``egovehicle``, above the road."""
 CLASSES = {
@@ -92,7 +94,7 @@ def _poses(rows: Columns) -> F64:
 def read_truth(root: Path) -> list[LabelledFrame]:
     """Annotations by stamp, boxes in the base frame; without ego poses yet."""
     size = ("length_m", "width_m", "height_m")
-    names = ("timestamp_ns", "track_uuid", "category", *size, "qw", "qx", "qy", "qz", "tx_m", "ty_m", "tz_m")
+    names = ("timestamp_ns", "track_uuid", "category", *size, "qw", "qx", "qy", "qz", "tx_m", "ty_m", "tz_m", POINTS)
     rows = read_feather(root / "annotations.feather", names)
     poses = _poses(rows)
     boxes_ego = np.column_stack([poses[:, :3, 3], rows["length_m"], rows["width_m"], rows["height_m"], yaw_of(poses)])
@@ -102,7 +104,8 @@ def read_truth(root: Path) -> list[LabelledFrame]:
         chosen = np.flatnonzero(rows["timestamp_ns"] == stamp_ns)
         ids = tuple(rows["track_uuid"][i] for i in chosen)
         classes = tuple(CLASSES.get(rows["category"][i], ObjectClass.UNKNOWN) for i in chosen)
-        frames.append(LabelledFrame(int(stamp_ns), ids, boxes[chosen], classes))
+        seen = tuple(bool(rows[POINTS][i] > 0) for i in chosen)
+        frames.append(LabelledFrame(int(stamp_ns), ids, boxes[chosen], classes, None, seen))
     return frames
 
 
@@ -145,10 +148,7 @@ def convert_av2(root: Path, bag: BagWriter, progress: Progress) -> None:
 def _truth_by_stamp(root: Path, stamps_ns: I64, poses: F64) -> dict[int, Any]:
     if not (root / "annotations.feather").is_file():  # the test split has none
         return {}
-    placed = [
-        LabelledFrame(f.stamp_ns, f.names, f.boxes, f.classes, pose_at(stamps_ns, poses, f.stamp_ns))
-        for f in read_truth(root)
-    ]
+    placed = [dataclasses.replace(f, fixed_SE3_base=pose_at(stamps_ns, poses, f.stamp_ns)) for f in read_truth(root)]
     return {array.tracks.stamp_ns: array for array in truth_arrays(placed, BASE, FIXED)}
 
 

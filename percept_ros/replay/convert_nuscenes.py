@@ -109,6 +109,7 @@ def _write_truth(bag: BagWriter, instances: Any, base_SE3_lidar: F64, stamp_ns: 
     labels = [int(item["bbox_label_3d"]) for item in instances]
     classes = tuple(LABELS[label] if 0 <= label < len(LABELS) else ObjectClass.UNKNOWN for label in labels)
     names = tuple(f"{stamp_ns}/{i}" for i in range(len(labels)))
-    frame = LabelledFrame(stamp_ns, names, transform_boxes(base_SE3_lidar, boxes), classes)
+    seen = tuple(int(item["num_lidar_pts"]) > 0 for item in instances)
+    frame = LabelledFrame(stamp_ns, names, transform_boxes(base_SE3_lidar, boxes), classes, None, seen)
     for array in truth_arrays([frame], BASE, FIXED):
         bag.tracks(TRUTH_TOPIC, array)

@@ -11,9 +11,7 @@ import numpy as np
 from percept_ros.replay.messages import duration_message, duration_ns, header_message, stamp_ns, time_message
 from percept_ros.types import (
     NUM_CLASSES,
-    AbsenceReason,
     Forecasts,
-    FrameResult,
     Mode,
     Tracks,
 )
@@ -46,34 +44,10 @@ class TrackArray:
     sequence: int = 0
 
     @staticmethod
-    def of_result(result: FrameResult, publish_ns: int, sequence: int) -> TrackArray:
-        """What a node or a replay publishes for ``result`` at ``publish_ns``."""
-        stamps = result.sensors.stamps_ns
-        return TrackArray(
-            result.tracks,
-            result.forecasts,
-            stamps[0],
-            stamps[-1],
-            publish_ns,
-            result.mode,
-            absence_texts(result.sensors.absent),
-            result.model,
-            result.artefact_sha256,
-            result.group,
-            "",
-            sequence,
-        )
-
-    @staticmethod
     def of_truth(tracks: Tracks) -> TrackArray:
         """Ground truth: true at its stamp, without forecasts."""
         at = tracks.stamp_ns
         return TrackArray(tracks, Forecasts.empty(0.1), at, at, at, model=TRUTH)
-
-
-def absence_texts(absent: Mapping[str, AbsenceReason]) -> tuple[str, ...]:
-    """``name: reason`` of each absent sensor, in order of name."""
-    return tuple(f"{name}: {reason.name.lower()}" for name, reason in sorted(absent.items()))
 
 
 def track_array_message(types: Mapping[str, Any], array: TrackArray) -> Any:

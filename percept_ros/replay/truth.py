@@ -27,6 +27,8 @@ class LabelledFrame:
     boxes: F64
     classes: tuple[ObjectClass, ...]
     fixed_SE3_base: F64 | None = None
+    seen: tuple[bool, ...] = ()
+    """Whether any sensor return lies on each object; empty = all. Unseen objects get the sensor mask 0."""
 
 
 def truth_id(name: str) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
@@ -98,7 +100,7 @@ def _array(
         twist_covariance=exact,
         age_ns=frame.stamp_ns - np.array(born, np.int64).reshape(-1),
         since_measurement_ns=np.zeros(count, np.int64),
-        sensors=np.full(count, LIDAR_BIT, np.uint32),
+        sensors=np.where(np.array(frame.seen or (True,) * count, np.bool_), LIDAR_BIT, 0).astype(np.uint32),
         stationary=np.hypot(velocity[:, 0], velocity[:, 1]) < MOVING_MPS,
     )
     at = frame.stamp_ns

@@ -1,0 +1,263 @@
+"""A bag as a time-ordered stream of decoded sensor data, with calibrations, extrinsics and ego motion kept beside it.
+
+Bad input is refused, counted by reason and said once; the stream goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from percept_ros.config import Config
+from percept_ros.core.compressed import decode_compressed
+from percept_ros.core.geometry import check_rigid
+from percept_ros.core.images import decode_image
+from percept_ros.core.points import CloudCrop, CloudDecoder, deskew
+from percept_ros.core.rectify import Rectifier
+from percept_ros.core.trajectory import PoseHistory
+from percept_ros.core.transform_tree import TransformTree
+from percept_ros.errors import CalibrationError, InputError, TransformError
+from percept_ros.replay.bag_reader import BagMessage, BagReader
+from percept_ros.replay.discovery import COMPRESSED, LIDAR, BagTopics
+from percept_ros.replay.messages import calibration_of, odometry_of, stamp_ns, transforms_of
+from percept_ros.types import F64, I64, U8, CameraCalibration, CameraFrame, PointCloud
+
+Handler = Callable[[BagMessage], None]
+JUMP_NS = 1_000_000_000
+STATIC_STAMP_NS = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One decoded sensor message. log_ns: when it was recorded. decode_ns: wall time spent on it. done: messages read so far."""
+
+    payload: CameraFrame | PointCloud
+    log_ns: int
+    decode_ns: int
+    done: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A sensor message that cannot be used. reason: as it is counted. no_transform: its place on the vehicle is not known."""
+
+    sensor: str
+    stamp_ns: int
+    log_ns: int
+    reason: str
+    no_transform: bool
+
+
+class BagSource:
+    """The sensors of one open bag. ``arrivals`` may be run once.
+
+    drops: reason -> refused messages that are not of a sensor (transforms, odometry, calibrations).
+    complaints: reason -> text of the first refusal, sensors' too.
+    """
+
+    def __init__(self, reader: BagReader, topics: BagTopics, config: Config) -> None:
+        self.topics, self.config = topics, config
+        self.drops: Counter[str] = Counter()
+        self.complaints: dict[str, str] = {}
+        self.total = reader.count(topics.all)
+        self.seen: Counter[str] = Counter()
+        """Sensor name -> messages read, refused ones too."""
+        self._reader = reader
+        self._tree = TransformTree()
+        self._history = PoseHistory(max_extrapolation_ns=int(config.ego_motion.max_age_ms * 1e6))
+        self._ego_child = config.frames.base
+        self._calibrations: dict[str, CameraCalibration] = {}
+        self._rectifiers = {camera.name: Rectifier() for camera in topics.cameras}
+        self._decoder: tuple[F64, CloudDecoder] | None = None
+        self._fixed_extrinsics = _configured_extrinsics(config)
+        self._handlers = self._routes()
+        self._sensors = {camera.image: camera.name for camera in topics.cameras}
+        if topics.lidar:
+            self._sensors[topics.lidar] = LIDAR
+        self._learn_static()
+
+    @property
+    def points_dropped(self) -> Counter[str]:
+        """Reason -> LiDAR points left out (range, vehicle, not finite)."""
+        return self._decoder[1].dropped if self._decoder is not None else Counter()
+
+    @property
+    def pose_source(self) -> str:
+        """``odometry``, ``tf`` or ``none``: where ego motion comes from in this bag."""
+        wanted = self.config.ego_motion.source
+        if wanted in ("auto", "odometry") and self.topics.odometry:
+            return "odometry"
+        if wanted in ("auto", "tf") and self._tree_has_ego():
+            return "tf"
+        return "none"
+
+    def _tree_has_ego(self) -> bool:
+        frames = self.config.frames
+        try:
+            self._tree.lookup(frames.fixed, frames.base, STATIC_STAMP_NS)
+        except TransformError as exc:
+            return "tree" not in str(exc)  # connected, only not at that stamp
+        return True
+
+    def _routes(self) -> dict[str, Handler]:
+        routes: dict[str, Handler] = {}
+        for camera in self.topics.cameras:
+            if camera.info:
+                routes[camera.info] = partial(self._info, camera.name)
+        routes.update(dict.fromkeys(self.topics.transforms, self._transforms))
+        if self.topics.odometry:
+            routes[self.topics.odometry] = self._odometry
+        return routes
+
+    def _learn_static(self) -> None:
+        """Read what a live node would have latched before the first sensor message: /tf_static and first CameraInfos."""
+        static = [topic for topic in self.topics.transforms if topic.endswith("tf_static")]
+        waiting = {camera.info: camera.name for camera in self.topics.cameras if camera.info}
+        for message in self._reader.messages(static) if static else ():
+            self._guarded("tf", self._transforms, message)
+        for message in self._reader.messages(list(waiting)) if waiting else ():
+            name = waiting.pop(message.topic, None)
+            if name is not None:
+                self._guarded(name, partial(self._info, name), message)
+            if not waiting:
+                break
+
+    def arrivals(self) -> Iterator[Arrival | Refusal]:
+        """Camera frames and sweeps in the order of the recording, and what had to be refused."""
+        for done, message in enumerate(self._reader.messages(self.topics.all), 1):
+            if (sensor := self._sensors.get(message.topic)) is None:
+                self._guarded(message.topic, self._handlers[message.topic], message)
+                continue
+            self.seen[sensor] += 1
+            yield self._sensor_message(sensor, message, done)
+
+    def _sensor_message(self, sensor: str, message: BagMessage, done: int) -> Arrival | Refusal:
+        started = time.perf_counter_ns()
+        try:
+            payload = self._cloud(message) if sensor == LIDAR else self._image(sensor, message)
+        except (InputError, TransformError) as exc:
+            reason = exc.reason if isinstance(exc, InputError) else "no_transform"
+            self.complaints.setdefault(reason, f"{message.topic}: {exc}")
+            at_ns = stamp_ns(message.message.header.stamp)
+            return Refusal(sensor, at_ns, message.log_ns, reason, isinstance(exc, TransformError))
+        return Arrival(payload, message.log_ns, time.perf_counter_ns() - started, done)
+
+    def _guarded(self, topic: str, read: Handler, message: BagMessage) -> None:
+        try:
+            read(message)
+        except InputError as exc:
+            self._drop(exc.reason, f"{topic}: {exc}")
+        except TransformError as exc:
+            self._drop("no_transform", f"{topic}: {exc}")
+
+    def _drop(self, reason: str, text: str) -> None:
+        self.drops[reason] += 1
+        self.complaints.setdefault(reason, text)
+
+    def extrinsic(self, sensor: str, frame_id: str, at_ns: int) -> F64:
+        """(4, 4) base_SE3_sensor: as configured, else from the recording. Raises TransformError."""
+        if (given := self._fixed_extrinsics.get(sensor)) is not None:
+            return given
+        return self._tree.lookup(self.config.frames.base, frame_id, at_ns)
+
+    def pose_at(self, at_ns: int) -> F64 | None:
+        """(4, 4) fixed_SE3_base, or None when the bag does not tell."""
+        try:
+            if self.pose_source == "odometry":
+                return self._odometry_pose(at_ns)
+            if self.pose_source == "tf":
+                return self._tree.lookup(self.config.frames.fixed, self.config.frames.base, at_ns)
+        except TransformError as exc:
+            self._drop("no_ego_pose", str(exc))
+        return None
+
+    def _odometry_pose(self, at_ns: int) -> F64:
+        pose = self._history.at(at_ns)
+        if self._ego_child in ("", self.config.frames.base):
+            return pose
+        return np.asarray(pose @ self._tree.lookup(self._ego_child, self.config.frames.base, at_ns), np.float64)
+
+    def _poses_at(self, stamps_ns: I64) -> F64:
+        if self.pose_source == "odometry" and self._ego_child in ("", self.config.frames.base):
+            return self._history.at(stamps_ns)
+        poses = [self.pose_at(int(at)) for at in stamps_ns]
+        if any(pose is None for pose in poses):
+            raise TransformError("no ego pose during the sweep")
+        return np.stack([pose for pose in poses if pose is not None])
+
+    def _info(self, name: str, message: BagMessage) -> None:
+        self._calibrations[name] = calibration_of(message.message)
+
+    def _transforms(self, message: BagMessage) -> None:
+        for edge in transforms_of(message.message):
+            if message.topic.endswith("tf_static"):
+                self._tree.set_fixed(edge.parent, edge.child, edge.parent_SE3_child)
+            else:
+                self._tree.add_moving(edge.parent, edge.child, edge.parent_SE3_child, edge.stamp_ns)
+
+    def _odometry(self, message: BagMessage) -> None:
+        pose = odometry_of(message.message)
+        newest = self._history.newest_ns
+        if newest is not None and newest - pose.stamp_ns > JUMP_NS:
+            self._history.clear()
+        self._ego_child = pose.child
+        self._history.add(pose.stamp_ns, check_rigid(pose.parent_SE3_child, "odometry pose"))
+
+    def _cloud(self, message: BagMessage) -> PointCloud:
+        header = message.message.header
+        at_ns, frame_id = stamp_ns(header.stamp), header.frame_id.lstrip("/")
+        base_SE3_lidar = self.extrinsic(LIDAR, frame_id, at_ns)
+        cloud = self._decoder_for(base_SE3_lidar).decode(message.message, LIDAR, at_ns, frame_id)
+        return self._deskewed(cloud, base_SE3_lidar)
+
+    def _decoder_for(self, base_SE3_lidar: F64) -> CloudDecoder:
+        if self._decoder is None or (self._decoder[0] != base_SE3_lidar).any():
+            lidar = self.config.lidar
+            crop = CloudCrop(lidar.min_range_m, lidar.max_range_m, tuple(lidar.ego_box_m), base_SE3_lidar)
+            self._decoder = base_SE3_lidar, CloudDecoder(crop, lidar.max_points)
+        return self._decoder[1]
+
+    def _deskewed(self, cloud: PointCloud, base_SE3_lidar: F64) -> PointCloud:
+        if not self.config.lidar.deskew or cloud.time_offset_s is None or self.pose_source == "none":
+            return cloud
+        try:
+            return deskew(cloud, self._poses_at, base_SE3_lidar)
+        except TransformError as exc:
+            self._drop("not_deskewed", f"sweep used without motion compensation: {exc}")
+            return cloud
+
+    def _image(self, name: str, message: BagMessage) -> CameraFrame:
+        header = message.message.header
+        frame_id = header.frame_id.lstrip("/")
+        return self._frame(name, stamp_ns(header.stamp), frame_id, _decode(message))
+
+    def _frame(self, name: str, at_ns: int, frame_id: str, image: U8) -> CameraFrame:
+        calibration = self._calibrations.get(name)
+        if calibration is None:
+            raise CalibrationError(
+                f"camera '{name}' has no CameraInfo: record it beside the image topic", "no_camera_info"
+            )
+        self.extrinsic(name, frame_id, at_ns)
+        wanted = self.config.cameras[name].rectify
+        flat, found = self._rectifiers[name](image, calibration) if wanted else (image, calibration)
+        return CameraFrame(name, at_ns, frame_id, flat, found, wanted)
+
+
+def _decode(message: BagMessage) -> U8:
+    if message.msgtype == COMPRESSED:
+        return decode_compressed(message.message.data, message.message.format)
+    return decode_image(message.message)
+
+
+def _configured_extrinsics(config: Config) -> dict[str, F64]:
+    given = {LIDAR: config.lidar.extrinsic, **{name: c.extrinsic for name, c in config.cameras.items()}}
+    return {
+        name: check_rigid(np.array(values).reshape(4, 4), f"extrinsic of '{name}'")
+        for name, values in given.items()
+        if values
+    }
