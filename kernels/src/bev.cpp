@@ -233,7 +233,7 @@ int refine(const std::vector<Sample>& samples, float base, float slope, bool til
 
 std::vector<Sample> ground_samples(const Reader& reader, float low) {
   std::vector<Sample> samples;
-  const int64_t step = std::max<int64_t>(1, reader.p.count / 60000);
+  const int64_t step = std::max<int64_t>(1, reader.p.count / 30000);
   samples.reserve(static_cast<size_t>(reader.p.count / step + 1));
   for (int64_t i = 0; i < reader.p.count; i += step) {
     float x, y, z;
