@@ -85,8 +85,19 @@ float covered(const bool* piece) { return std::count(piece, piece + kCover, true
 Rectangle fit_rectangle(const std::vector<Point2>& outline) {
   const float yaw = best_yaw(outline);
   const Axes axes{std::cos(yaw), std::sin(yaw)};
-  const Span span = span_of(outline, axes);
+  Span span = span_of(outline, axes);
   const float edge1 = facing(span.low1, span.high1), edge2 = facing(span.low2, span.high2);
+  // A hidden end counts to the last return: one return may stand for half a metre there.
+  Span whole{1e9f, -1e9f, 1e9f, -1e9f};
+  for (const Point2& p : outline) {
+    const float a = axes.first(p), b = axes.second(p);
+    whole.low1 = std::min(whole.low1, a), whole.high1 = std::max(whole.high1, a);
+    whole.low2 = std::min(whole.low2, b), whole.high2 = std::max(whole.high2, b);
+  }
+  if (edge1 == span.low1) span.high1 = whole.high1;
+  if (edge1 == span.high1) span.low1 = whole.low1;
+  if (edge2 == span.low2) span.high2 = whole.high2;
+  if (edge2 == span.high2) span.low2 = whole.low2;
   const float length = span.high1 - span.low1, width = span.high2 - span.low2;
   bool along[kCover] = {}, across[kCover] = {};
   float residual = 0.0f;

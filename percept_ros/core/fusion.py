@@ -43,7 +43,7 @@ for _group in (
     for _a in _group:
         for _b in _group:
             _KIN[_a, _b] = 1.0 if _a == _b else 0.35
-_KIN[ObjectClass.UNKNOWN, :] = 0.3
+_KIN[ObjectClass.UNKNOWN, :] = 0.5
 _CONFUSION = np.maximum(_KIN, 0.05)
 """(C, C) how likely a camera says class b (column) of an object of class a (row), up to a factor of each row."""
 
@@ -162,9 +162,7 @@ def _update(
     before = detections.class_ids
     said = seen.scores[columns]
     odds[rows] = np.maximum(odds[rows], 0.25) * (0.1 + 0.9 * said) / (0.3 - 0.25 * said)
-    likelihood = said[:, None] * _CONFUSION[:, seen.class_ids[columns]].T + (1.0 - said[:, None]) * 0.3
-    probabilities[rows] = np.maximum(probabilities[rows], 0.01) * likelihood
-    probabilities[rows] /= probabilities[rows].sum(axis=1, keepdims=True)
+    probabilities[rows] = _named(probabilities[rows], seen.class_ids[columns], said)
     sensors = detections.sensors.copy()
     sensors[rows] |= np.uint32(view.bit)
     named = replace(
@@ -175,6 +173,19 @@ def _update(
     )
     changed = rows[(before[rows] == ObjectClass.UNKNOWN) & (named.class_ids[rows] != ObjectClass.UNKNOWN)]
     return replace(named, boxes=_grow(named, changed, view)) if len(changed) else named
+
+
+def _named(probabilities: F64, class_ids: I64, said: F64) -> F64:
+    """(K, C) class after the camera said ``class_ids`` with scores ``said``; being unknown is no class but ignorance, and the
+    camera's word takes its place in as far as it is sure."""
+    rows = np.arange(len(said))
+    unknown = probabilities[:, ObjectClass.UNKNOWN].copy()
+    likelihood = said[:, None] * _CONFUSION[:, class_ids].T + (1.0 - said[:, None]) * 0.3
+    known = probabilities * likelihood
+    known[:, ObjectClass.UNKNOWN] = unknown * (1.0 - said)
+    known[rows, class_ids] += unknown * said
+    total: F64 = known.sum(axis=1, keepdims=True)
+    return known / total
 
 
 def _grow(detections: Detections, rows: I64, view: CameraView) -> F64:
