@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 
 from percept_ros.core.geometry import box_corners
+from percept_ros.replay.overlay import TRUTH_COLOUR
 from percept_ros.replay.scene import COLOURS, DrawnTracks, Scene
 from percept_ros.types import F32, F64, U8
 
 BACKGROUND = (24, 20, 18)
 RING_COLOUR = (62, 56, 52)
-TRUTH_COLOUR = (200, 200, 200)
 TEXT_COLOUR = (235, 235, 235)
 SHIFT = 4
 """Fraction bits of OpenCV's drawing coordinates."""
@@ -56,6 +56,7 @@ def draw_birdseye(scene: Scene, view: BirdsEye) -> U8:
         for outline in box_corners(scene.truth)[:, :4, :2]:
             _polyline(image, view.pixels(outline), TRUTH_COLOUR, 1, closed=True)
     _draw_vehicle(image, view)
+    _draw_found(image, scene.found, view)
     _draw_tracks(image, scene.tracks, view)
     return image
 
@@ -86,6 +87,16 @@ def _draw_vehicle(image: U8, view: BirdsEye) -> None:
     outline = np.array([[2.6, 0.0], [1.8, 0.9], [-1.8, 0.9], [-1.8, -0.9], [1.8, -0.9]])
     cv2.fillPoly(image, [_fixed(view.pixels(outline))], (70, 160, 80), cv2.LINE_AA, SHIFT)
     _polyline(image, view.pixels(outline), (170, 235, 180), 1, closed=True)
+
+
+def _draw_found(image: U8, found: DrawnTracks, view: BirdsEye) -> None:
+    """Detections that are no track: thin outlines with their score."""
+    corners = box_corners(found.boxes)[:, :4, :2] if len(found.boxes) else np.zeros((0, 4, 2))
+    for i, outline in enumerate(corners):
+        pixels = view.pixels(outline)
+        _polyline(image, pixels, COLOURS[int(found.class_ids[i])], 1, closed=True)
+        left, top = pixels.min(axis=0)
+        _text(image, found.labels[i], (int(left), int(top) - 3), COLOURS[int(found.class_ids[i])], 0.36)
 
 
 def _draw_tracks(image: U8, tracks: DrawnTracks, view: BirdsEye) -> None:

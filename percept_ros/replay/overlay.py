@@ -14,6 +14,8 @@ from percept_ros.types import F64, U8, CameraView, Detections2D
 
 NEAR_M = 0.4
 FAR_PATH_M = 80.0
+FAR_TRUTH_M = 60.0
+TRUTH_COLOUR = (200, 200, 200)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
@@ -29,6 +31,9 @@ def draw_overlay(scene: Scene, camera: str, width_px: int) -> U8 | None:
     boxes_2d = scene.result.detections_2d.get(camera)
     if boxes_2d is not None:
         _draw_detections(image, boxes_2d, scale)
+    if scene.truth is not None:
+        _draw_truth(image, scene.truth, view, scale)
+    _draw_tracks(image, scene.found, view, scale)
     _draw_tracks(image, scene.tracks, view, scale)
     return np.asarray(image, np.uint8)
 
@@ -48,10 +53,27 @@ def _dashed(image: Any, start: F64, end: F64, colour: tuple[int, int, int], dash
         cv2.line(image, _pixel(a), _pixel(b), colour, 1, cv2.LINE_AA)
 
 
+def _draw_truth(image: Any, boxes: F64, view: CameraView, scale: float) -> None:
+    """Ground truth as thin grey boxes, below everything else."""
+    linear = _linear(view, scale)
+    near = boxes[np.hypot(boxes[:, 0], boxes[:, 1]) <= FAR_TRUTH_M]
+    for corners in box_corners(near) if len(near) else ():
+        points = _camera_points(corners, linear)
+        if _touches(points, image):
+            for a, b in BOX_EDGES:
+                _segment(image, points[a], points[b], TRUTH_COLOUR, 1)
+
+
+def _linear(view: CameraView, scale: float) -> F64:
+    """(3, 4) from base-frame points to homogeneous pixels of the scaled picture."""
+    linear: F64 = np.diag([scale, scale, 1.0]) @ view.projection @ inverse(view.base_SE3_camera)
+    return linear
+
+
 def _draw_tracks(image: Any, tracks: DrawnTracks, view: CameraView, scale: float) -> None:
     if not len(tracks.boxes):
         return
-    linear = np.diag([scale, scale, 1.0]) @ view.projection @ inverse(view.base_SE3_camera)
+    linear = _linear(view, scale)
     corners = box_corners(tracks.boxes)
     far_first = np.argsort(-np.linalg.norm(tracks.boxes[:, :2], axis=1))
     for row in map(int, far_first):

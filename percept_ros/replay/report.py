@@ -144,7 +144,9 @@ def _truth(summary: Mapping[str, Any]) -> str:
         return ""
     scalars = [(name.replace("_", " "), value) for name, value in mot.items() if not isinstance(value, dict)]
     classes = [(f"recall, {name}", value) for name, value in mot["recall_by_class"].items()]
-    return "<h2>Against the ground truth of the bag</h2>" + _table(("figure", "value"), scalars + classes)
+    found = summary.get("detections") or {}
+    single = [(f"detections, {name}", found[name]) for name in ("recall", "precision") if name in found]
+    return "<h2>Against the ground truth of the bag</h2>" + _table(("figure", "value"), scalars + classes + single)
 
 
 def _counts(summary: Mapping[str, Any]) -> str:
@@ -158,8 +160,8 @@ def _legend() -> str:
     for kind in ObjectClass:
         blue, green, red = COLOURS[kind]
         entries.append(f'<span><i style="background:rgb({red},{green},{blue})"></i>{kind.name.lower()}</span>')
-    entries.append('<span><i style="background:rgb(200,200,200)"></i>ground truth (bird\'s-eye view)</span>')
-    note = "<p>Thick boxes are measured, thin ones coast; dots and lines on the road are predicted paths; dashed are 2D detections.</p>"
+    entries.append('<span><i style="background:rgb(200,200,200)"></i>ground truth</span>')
+    note = "<p>Thick boxes are tracks measured now, thin ones coast; thin boxes with a score are detections that are no track (yet); dots and lines on the road are predicted paths; dashed are 2D detections.</p>"
     return f'<div class="legend">{"".join(entries)}</div>{note}'
 
 

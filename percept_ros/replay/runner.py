@@ -25,7 +25,7 @@ from percept_ros.replay.bag_reader import BagReader
 from percept_ros.replay.discovery import LIDAR, BagTopics, discover
 from percept_ros.replay.gallery import Gallery
 from percept_ros.replay.record import ReplayRecord
-from percept_ros.replay.score import MotScore, nearest
+from percept_ros.replay.score import MotScore, detections_as_tracks, nearest
 from percept_ros.replay.source import Arrival, BagSource, Refusal
 from percept_ros.replay.track_array import TrackArray, track_array_of
 from percept_ros.replay.typestore import TRACKS_TYPE
@@ -130,7 +130,7 @@ class _Run:
         gallery: Gallery,
     ) -> None:
         self.source, self.gallery = source, gallery
-        self.record, self.score = ReplayRecord(), MotScore()
+        self.record, self.score, self.found = ReplayRecord(), MotScore(), MotScore()
         self.refused: Counter[str] = Counter()
         self.resets: list[str] = []
         self._config, self._pipeline, self._tracks, self._truth = config, pipeline, tracks, truth
@@ -242,6 +242,7 @@ class _Run:
         truth = None if found is None else self._truth[found]
         if truth is not None:
             self.score.add(result.tracks, truth, result.sensors)
+            self.found.add(detections_as_tracks(result.detections), truth, result.sensors)
         self.gallery.take(index, result, self.record.names, None if truth is None else truth.tracks)
 
     def _on_reset(self, text: str) -> None:
@@ -259,6 +260,7 @@ def _summary(job: ReplayJob, reader: BagReader, run: _Run) -> dict[str, Any]:
         **run.record.summary(),
         "drops": run.drops,
         "mot": run.score.summary() if run.score.frames or run.score.unscored else None,
+        "detections": _single_frame(run.found),
         "ego_motion": run.source.pose_source,
         "sensors": {"lidar": topics.lidar, **{camera.name: camera.image for camera in topics.cameras}},
         "messages_read": dict(sorted(seen.items())),
@@ -271,6 +273,22 @@ def _summary(job: ReplayJob, reader: BagReader, run: _Run) -> dict[str, Any]:
         "first_stamp_ns": run.record.frames[0].stamp_ns if run.record.frames else None,
         "deterministic": True,
     }
+
+
+def _single_frame(found: MotScore) -> dict[str, Any] | None:
+    """How well frames were detected, tracking aside."""
+    keys = (
+        "frames",
+        "recall",
+        "precision",
+        "objects",
+        "matches",
+        "false_positives",
+        "centre_error_m",
+        "recall_by_class",
+    )
+    scored = found.summary()
+    return {key: scored[key] for key in keys} if found.frames else None
 
 
 def _damage(reader: BagReader, run: _Run) -> list[str]:

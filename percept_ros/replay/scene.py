@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from percept_ros.core.geometry import inverse, transform_boxes
+from percept_ros.core.geometry import inverse, points_in_box, transform_boxes
 from percept_ros.replay.score import in_base
 from percept_ros.types import F32, F64, I64, FrameResult, ObjectClass, Tracks
 
@@ -21,6 +21,9 @@ COLOURS: dict[int, tuple[int, int, int]] = {
     ObjectClass.PEDESTRIAN: (89, 64, 242),
 }
 """Class -> colour, blue green red: the same hues as the RViz markers."""
+
+SHOWN_SCORE = 0.3
+"""Weaker detections are not drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +44,15 @@ class DrawnTracks:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One frame to draw. points: (P, 3) of the sweep in the base frame, or None. truth: (M, 7) boxes in base, or None."""
+    """One frame to draw.
+
+    found: detections that no track stands for (yet). points: (P, 3) of the sweep in the base frame, or None.
+    truth: (M, 7) boxes in base of the true objects that a sensor saw, or None.
+    """
 
     result: FrameResult
     tracks: DrawnTracks
+    found: DrawnTracks
     points: F32 | None
     truth: F64 | None
 
@@ -68,7 +76,12 @@ def scene_of(result: FrameResult, names: TrackNames, truth: Tracks | None) -> Sc
     if sensors.cloud is not None and sensors.cloud.sensor in sensors.base_SE3:
         pose = sensors.base_SE3[sensors.cloud.sensor].astype(np.float32)
         points = np.asarray(sensors.cloud.points @ pose[:3, :3].T + pose[:3, 3], np.float32)
-    return Scene(result, drawn, points, None if truth is None else in_base(truth, sensors))
+    return Scene(result, drawn, _untracked(result, drawn), points, _true_boxes(truth, result))
+
+
+def _true_boxes(truth: Tracks | None, result: FrameResult) -> F64 | None:
+    boxes = None if truth is None else in_base(truth, result.sensors)
+    return boxes if boxes is None or truth is None else boxes[truth.sensors != 0]
 
 
 def _drawn(result: FrameResult, names: TrackNames) -> DrawnTracks:
@@ -79,6 +92,26 @@ def _drawn(result: FrameResult, names: TrackNames) -> DrawnTracks:
     boxes = transform_boxes(to_base, tracks.boxes) if len(tracks) else tracks.boxes
     coasting = np.asarray(tracks.since_measurement_ns > 0)
     return DrawnTracks(boxes, tracks.velocity_mps @ to_base[:2, :2].T, paths, labels, tracks.class_ids, coasting)
+
+
+def _untracked(result: FrameResult, tracks: DrawnTracks) -> DrawnTracks:
+    """Detections of a known class whose centre no tracked box contains."""
+    found = result.detections
+    keep = [
+        row
+        for row, box in enumerate(found.boxes)
+        if found.class_ids[row] != ObjectClass.UNKNOWN
+        and found.scores[row] >= SHOWN_SCORE
+        and not any(points_in_box(box[None, :3], tracked, 0.5)[0] for tracked in tracks.boxes)
+    ]
+    return DrawnTracks(
+        found.boxes[keep],
+        np.nan_to_num(found.velocity_mps[keep]),
+        tuple(np.zeros((0, 2)) for _ in keep),
+        tuple(f"{found.scores[row]:.2f}" for row in keep),
+        found.class_ids[keep],
+        np.ones(len(keep), np.bool_),
+    )
 
 
 def _path(result: FrameResult, row: int, to_base: F64) -> F64:

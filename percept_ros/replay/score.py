@@ -8,6 +8,7 @@ neither required nor counted as false when tracked. Where only one camera's imag
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,9 +17,11 @@ from scipy.optimize import linear_sum_assignment
 
 from percept_ros.core.geometry import inverse, project_points, transform_boxes, transform_points
 from percept_ros.replay.track_array import TrackArray
-from percept_ros.types import F64, Bool, ObjectClass, SensorSet, Tracks
+from percept_ros.types import F64, Bool, Detections, ObjectClass, SensorSet, Tracks
 
 MATCH_M = 2.0
+SCORED = 0.3
+"""Detections below this score are not scored."""
 RANGE_M = 50.0
 STAMP_TOLERANCE_NS = 55_000_000
 
@@ -112,6 +115,21 @@ class MotScore:
             "range_m": RANGE_M,
             "unscored_frames": self.unscored,
         }
+
+
+def detections_as_tracks(found: Detections) -> Tracks:
+    """Detections of a known class and a score of at least ``SCORED`` as one-frame tracks, to be scored alike."""
+    rows = np.flatnonzero((found.scores >= SCORED) & (found.class_ids != ObjectClass.UNKNOWN))
+    count = len(rows)
+    ids = np.zeros((count, 16), np.uint8)
+    ids[:, :8] = np.arange(count, dtype=np.uint64).view(np.uint8).reshape(-1, 8)
+    return dataclasses.replace(
+        Tracks.empty(found.stamp_ns, found.frame_id),
+        id=ids,
+        boxes=found.boxes[rows],
+        class_probabilities=found.class_probabilities[rows],
+        velocity_mps=np.zeros((count, 2)),
+    )
 
 
 def in_base(tracks: Tracks, sensors: SensorSet, base: str = "base_link") -> F64 | None:
