@@ -18,9 +18,14 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"cannot write {type(value).__name__} as JSON")
 
 
+def to_json(result: Mapping[str, Any]) -> str:
+    """``result`` as one line of JSON; numpy values are written as plain ones."""
+    return json.dumps(result, default=_plain, allow_nan=False)
+
+
 def emit_json(result: Mapping[str, Any]) -> None:
     """Write ``result`` as one line of JSON on standard output."""
-    sys.stdout.write(json.dumps(result, default=_plain, allow_nan=False) + "\n")
+    sys.stdout.write(to_json(result) + "\n")
     sys.stdout.flush()
 
 
