@@ -57,3 +57,31 @@ struct PerceptSpin {
 // intensity in [0, 1], object as above. Returns the number of returns, or -1 on bad arguments.
 PERCEPT_API int32_t percept_raycast_spin(const PerceptScene *scene, const PerceptSpin *spin, float *points, float *range,
                                          float *intensity, int32_t *object);
+
+// A pinhole camera in the same scene.
+struct PerceptView {
+  int32_t width, height;
+  float fx, fy, cx, cy;              // px
+  float pose[12];                    // local_SE3_camera (optical axes), rows of [R | t]
+  float time;                        // s: solids are moved by velocity * time
+  float sun[3];                      // unit vector towards the sun, local frame
+  float ambient, diffuse;            // shares of light
+  float fog_m;                       // distance at which 63 % of the colour is haze; 0 = clear
+  float sky_top[3], sky_horizon[3];  // BGR, 0 to 255
+  float gain[3];                     // exposure and colour cast, BGR
+  float noise;                       // one sigma of the sensor's noise, grey levels
+  float texture;                     // relative amplitude of surface texture
+  float reach_m;                     // nothing farther is drawn
+  uint32_t seed;
+  int32_t label_nx, label_ny;        // ground label map, nearest cell, label 0 outside
+  float label_x_m, label_y_m, label_cell_m;
+  const uint8_t *labels;             // [nx][ny]
+  const uint8_t *label_colours;      // [256][3] BGR
+};
+
+// prism: [solids] 1 where corners are two rings of 8, 0 where two rings of 4 (planes: bottom, top, sides in corner order).
+// colours: [solids][3] BGR. image: [height][width][3] BGR. object: [height][width] object index, PERCEPT_GROUND,
+// PERCEPT_SCENERY or PERCEPT_NOTHING (sky). depth: [height][width] m along the optical axis, 0 = sky.
+// Returns 0, or -1 on bad arguments.
+PERCEPT_API int32_t percept_render_view(const PerceptScene *scene, const PerceptView *view, const uint8_t *prism,
+                                        const uint8_t *colours, uint8_t *image, int32_t *object, float *depth);

@@ -51,7 +51,9 @@ def _fixed_transforms(bag: BagWriter, frame: SimulatedFrame) -> None:
     sensors = frame.sensors
     at = sensors.stamp_ns - LEAD_NS
     poses = [StampedTransform(at, BASE, LIDAR, sensors.base_SE3[LIDAR])]
-    poses += [StampedTransform(at, BASE, image.frame_id, sensors.base_SE3[name]) for name, image in sensors.cameras.items()]
+    poses += [
+        StampedTransform(at, BASE, image.frame_id, sensors.base_SE3[name]) for name, image in sensors.cameras.items()
+    ]
     bag.tf_static(poses)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from percept_ros import native
+from percept_ros.errors import ConfigError
 from percept_ros.simulate.beams import BEAM_TABLES, BY_BEAMS
 from percept_ros.simulate.solids import Solids
 from percept_ros.types import F32, F64
@@ -111,11 +112,15 @@ class Scan:
 
 
 def lidar_model(beams: int = 64, **changes: Any) -> LidarModel:
-    """The usual sensor with that many beams. Raises KeyError when there is none."""
+    """The usual sensor with that many beams. Raises ConfigError when there is none."""
+    if beams not in BY_BEAMS:
+        raise ConfigError(f"LiDAR with {beams} beams is unknown, expected one of {', '.join(map(str, BY_BEAMS))}")
     return LidarModel(BEAM_TABLES[BY_BEAMS[beams]], **changes)
 
 
-class _Scene(ctypes.Structure):
+class SceneStruct(ctypes.Structure):
+    """``PerceptScene`` of kernels/percept_raycast.h."""
+
     _fields_ = [
         ("solids", ctypes.c_int32),
         *((name, ctypes.c_void_p) for name in ("planes", "plane_count", "vertices", "vertex_count", "material")),
@@ -159,7 +164,7 @@ class _Spin(ctypes.Structure):
 
 @functools.cache
 def _kernel() -> Callable[..., int]:
-    scene, spin = ctypes.POINTER(_Scene), ctypes.POINTER(_Spin)
+    scene, spin = ctypes.POINTER(SceneStruct), ctypes.POINTER(_Spin)
     return native.bind("percept_raycast_spin", [scene, spin, *[ctypes.c_void_p] * 4])
 
 
@@ -205,7 +210,7 @@ def cast(
         setattr(spin, name, float(getattr(model, name)))
     points, distance = np.empty((columns, beams, 3), np.float32), np.empty((columns, beams), np.float32)
     intensity, owner = np.empty((columns, beams), np.float32), np.empty((columns, beams), np.int32)
-    scene, alive = _scene(solids, ground)
+    scene, alive = scene_struct(solids, ground)
     outputs = [native.pointer(a) for a in (points, distance, intensity, owner)]
     if _kernel()(ctypes.byref(scene), ctypes.byref(spin), *outputs) < 0:
         raise ValueError("ray casting refused its arguments")
@@ -213,8 +218,9 @@ def cast(
     return points, distance, intensity, owner
 
 
-def _scene(solids: Solids, ground: Ground | None) -> tuple[_Scene, list[npt.NDArray[Any]]]:
-    scene, alive = _Scene(solids=len(solids)), []
+def scene_struct(solids: Solids, ground: Ground | None) -> tuple[SceneStruct, list[npt.NDArray[Any]]]:
+    """``PerceptScene`` of the kernels, and the arrays that must stay alive while it is used."""
+    scene, alive = SceneStruct(solids=len(solids)), []
     for name in (
         "planes",
         "plane_count",

@@ -10,7 +10,7 @@ Axes of a row: ``0, 1, 2`` = the solid's long axis is x, y, z; its own coordinat
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 import numpy as np
@@ -150,6 +150,19 @@ class Solids:
     def take(self, rows: npt.NDArray[np.generic]) -> Solids:
         """The chosen rows (mask or indices)."""
         return Solids(*(getattr(self, name)[rows] for name in self.__slots__))
+
+    def moved(self, shift: F64, yaw: F64 | None = None) -> Solids:
+        """The same solids turned by (S,) ``yaw`` about the origin, then shifted by (3,) or (S, 3) ``shift``."""
+        planes, vertices = self.planes.copy(), self.vertices.copy()
+        if yaw is not None:
+            cos, sin = np.cos(yaw).astype(np.float32)[:, None], np.sin(yaw).astype(np.float32)[:, None]
+            for rows, given in ((planes, self.planes), (vertices, self.vertices)):
+                rows[:, :, 0] = cos * given[:, :, 0] - sin * given[:, :, 1]
+                rows[:, :, 1] = sin * given[:, :, 0] + cos * given[:, :, 1]
+        by = np.broadcast_to(np.asarray(shift, np.float32), (len(self), 3))
+        planes[:, :, 3] += np.einsum("spk,sk->sp", planes[:, :, :3], by)
+        vertices += by[:, None]
+        return replace(self, planes=planes, vertices=vertices)
 
     @staticmethod
     def join(parts: Sequence[Solids]) -> Solids:
