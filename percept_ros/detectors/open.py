@@ -14,7 +14,6 @@ GEOMETRIC = "geometric"
 
 DETECTORS = {
     "bev_raster": "percept_ros.detectors.learned:LearnedDetector",
-    "bev_fusion": "percept_ros.detectors.bev_fusion:BevFusionDetector",
     "pillars": "percept_ros.detectors.pointpillars:PointPillarsDetector",
     "pillars_nvidia": "percept_ros.detectors.pointpillars:NvidiaPointPillarsDetector",
     "centerpoint": "percept_ros.detectors.centerpoint:CenterPointDetector",
