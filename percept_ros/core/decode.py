@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from percept_ros.errors import InputError
+from percept_ros.errors import ConfigError, InputError
 from percept_ros.native import bind, pointer
 from percept_ros.types import F32, F64, I64
 
@@ -126,7 +126,7 @@ class CentreHeads:
 
     def __post_init__(self) -> None:
         if self.suppression not in SUPPRESSIONS:
-            raise InputError(f"suppression '{self.suppression}' is none of {', '.join(SUPPRESSIONS)}", "suppression")
+            raise ConfigError(f"suppression '{self.suppression}' is none of {', '.join(SUPPRESSIONS)}")
 
 
 BOX_CHANNELS = ("dx", "dy", "z", "log_l", "log_w", "log_h", "cos", "sin", "cos2", "sin2")

@@ -209,7 +209,7 @@ def train(
                 report(
                     f"step {trainer.step}/{recipe.steps} heat {means[0]:.3f} box {means[1]:.3f} {time.monotonic() - started:.0f} s"
                 )
-            if trainer.step % 500 == 0:
+            if trainer.step % 250 == 0:
                 trainer.save(checkpoint)
     trainer.save(checkpoint)
     return metrics

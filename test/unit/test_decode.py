@@ -15,7 +15,7 @@ from percept_ros.core.decode import (
     nms_rotated,
     nms_soft,
 )
-from percept_ros.errors import InputError
+from percept_ros.errors import ConfigError, InputError
 from percept_ros.types import F64
 
 
@@ -139,5 +139,5 @@ def test_one_centre_becomes_its_box(suppression: str) -> None:
 
 
 def test_unknown_suppression_is_refused() -> None:
-    with pytest.raises(InputError, match="none of"):
+    with pytest.raises(ConfigError, match="none of"):
         CentreHeads(suppression="magic")
