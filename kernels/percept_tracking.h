@@ -51,8 +51,8 @@ PERCEPT_API void percept_tracker_destroy(void* tracker);
 PERCEPT_API void percept_tracker_reset(void* tracker);
 // Number of published tracks, or -1 bad arguments, -2 non-finite input.
 PERCEPT_API int32_t percept_tracker_step(void* tracker, const PerceptTrackingFrame* frame, PerceptTrackingOutput* out);
-// All live tracks: numbers (cap), features (cap, F), boxes (cap, 7) fixed frame, existence (cap). Returns how many, or -1.
-PERCEPT_API int32_t percept_tracker_export(void* tracker, int64_t* numbers, double* features, double* boxes,
+// All live tracks: numbers (cap), classes (cap), features (cap, F), boxes (cap, 7) fixed frame, existence (cap). Returns how many, or -1.
+PERCEPT_API int32_t percept_tracker_export(void* tracker, int64_t* numbers, int64_t* classes, double* features, double* boxes,
                                            double* existence, int32_t capacity);
 // Innovation consistency per class: (8, 4) = matches, sum of squared Mahalanobis distance, degrees of freedom, beyond the 95% point.
 PERCEPT_API int32_t percept_tracker_consistency(void* tracker, double* out);
@@ -63,3 +63,14 @@ PERCEPT_API int32_t percept_tracking_overlap(const double* a, int64_t n, const d
 // row_to_col (n) gets a column or -1. Returns the number of matches, or -1.
 PERCEPT_API int32_t percept_tracking_assign(const double* cost, int64_t n, int64_t m, double forbidden,
                                             int64_t* row_to_col);
+
+// CLEAR MOT counts of one sequence. Ground truth and result rows are grouped by frame (gt_from, row_from: frames + 1);
+// pair_from (frames): start of each frame's dense (gt, rows) overlaps. ignorable: may be left out when unmatched (rows) or
+// is not counted (gt). keep (result tracks): 0 = track left out. row_valid: rows matched so far, kept by the caller between
+// thresholds. gt_row: matched row of each ground truth or -1. counts (8): gt, tp, fp, fn, ignored tp, sum of overlaps,
+// identity switches, fragmentations.
+PERCEPT_API int32_t percept_mot_count(int64_t frames, const int64_t* gt_from, const uint8_t* gt_ignorable,
+                                      const int64_t* gt_track, int64_t gt_tracks, const int64_t* row_from,
+                                      const int64_t* row_track, const uint8_t* row_ignorable, const int64_t* pair_from,
+                                      const double* overlaps, double least, const uint8_t* keep, uint8_t* row_valid,
+                                      int64_t* gt_row, double* counts);

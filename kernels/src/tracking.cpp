@@ -30,9 +30,9 @@ int32_t percept_tracker_step(void* tracker, const PerceptTrackingFrame* f, Perce
   return static_cast<Tracker*>(tracker)->step(*f, *out);
 }
 
-int32_t percept_tracker_export(void* tracker, int64_t* numbers, double* features, double* boxes, double* existence, int32_t capacity) {
-  if (!tracker || !numbers || !features || !boxes || !existence || capacity < 0) return -1;
-  return static_cast<Tracker*>(tracker)->exportAll(numbers, features, boxes, existence, capacity);
+int32_t percept_tracker_export(void* tracker, int64_t* numbers, int64_t* classes, double* features, double* boxes, double* existence, int32_t capacity) {
+  if (!tracker || !numbers || !classes || !features || !boxes || !existence || capacity < 0) return -1;
+  return static_cast<Tracker*>(tracker)->exportAll(numbers, classes, features, boxes, existence, capacity);
 }
 
 int32_t percept_tracker_consistency(void* tracker, double* out) {

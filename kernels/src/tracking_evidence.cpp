@@ -264,11 +264,12 @@ void Tracker::write(const Track& t, int row, int64_t now, PerceptTrackingOutput&
   out.number[row] = t.number;
 }
 
-int Tracker::exportAll(int64_t* numbers, double* f, double* boxes, double* existence, int capacity) const {
+int Tracker::exportAll(int64_t* numbers, int64_t* classes, double* f, double* boxes, double* existence, int capacity) const {
   int row = 0;
   for (const Track& t : tracks_) {
     if (row >= capacity) break;
     numbers[row] = t.number;
+    classes[row] = t.cls;
     features(t, of(t), stamp_ns_, f + static_cast<int64_t>(row) * kFeatures);
     boxOf(t, of(t), boxes + 7 * row);
     existence[row++] = t.existence;

@@ -7,7 +7,7 @@
 namespace percept::tracking {
 
 // Order is that of FEATURES in percept_ros/core/existence.py.
-constexpr int kFeatures = 24;
+constexpr int kFeatures = 29;
 
 inline double logit(double p) {
   p = std::clamp(p, 1e-9, 1 - 1e-9);
@@ -45,6 +45,11 @@ inline void features(const Track& t, const ClassParameters& c, int64_t now_ns, d
   f[21] = t.in_view;
   f[22] = std::log(std::max(1e-6, t.P[0] + t.P[7]));
   f[23] = t.size[0] * t.size[1] * t.size[2];
+  f[24] = std::clamp(f[19] - 2.5, 0.0, 3.0);
+  f[25] = t.camera_hit ? 0 : f[8];
+  f[26] = f[8] * f[15];
+  f[27] = f[2] * f[13];
+  f[28] = f[8] * f[5];
 }
 
 // Standardise, one hidden layer of tanh units (none: logistic regression), sigmoid.

@@ -37,7 +37,7 @@ class Tracker {
   bool loadModel(const double* data, int64_t n) { return model_.load(data, n); }
   void reset();
   int step(const PerceptTrackingFrame& f, PerceptTrackingOutput& out);
-  int exportAll(int64_t* numbers, double* f, double* boxes, double* existence, int capacity) const;
+  int exportAll(int64_t* numbers, int64_t* classes, double* f, double* boxes, double* existence, int capacity) const;
   const Consistency* consistency() const { return consistency_; }
 
  private:

@@ -43,6 +43,11 @@ FEATURES = (
     "in_view",
     "log_variance",
     "volume",
+    "fast",
+    "coast_unseen_s",
+    "coast_occluded_s",
+    "score_far",
+    "coast_well_known_s",
 )
 """Evidence of a track, in kernel order. Scores are logits; rates are in [0, 1]; recent = mean over about 0.5 s."""
 

@@ -72,7 +72,7 @@ def _functions() -> dict[str, Callable[..., Any]]:
         "destroy": bind("percept_tracker_destroy", [_P], None),
         "reset": bind("percept_tracker_reset", [_P], None),
         "step": bind("percept_tracker_step", [_P, _P, _P]),
-        "export": bind("percept_tracker_export", [_P, _P, _P, _P, _P, _I32]),
+        "export": bind("percept_tracker_export", [_P, _P, _P, _P, _P, _P, _I32]),
         "consistency": bind("percept_tracker_consistency", [_P, _P]),
         "overlap": bind("percept_tracking_overlap", [_P, _I64, _P, _I64, _I32, _P]),
         "assign": bind("percept_tracking_assign", [_P, _I64, _I64, ctypes.c_double, _P]),
@@ -113,14 +113,14 @@ class TrackerKernel:
         """Forget all tracks; ids are not used again."""
         self._call["reset"](self._handle)
 
-    def evidence(self) -> tuple[I64, F64, F64, F64]:
-        """All live tracks: numbers (N,), features (N, F), boxes (N, 7) in the fixed frame, existence (N,)."""
+    def evidence(self) -> tuple[I64, I64, F64, F64, F64]:
+        """All live tracks: numbers (N,), classes (N,), features (N, F), boxes (N, 7) in the fixed frame, existence (N,)."""
         n = self.capacity
-        numbers, features = np.zeros(n, np.int64), np.zeros((n, len(FEATURES)))
+        numbers, classes, features = np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros((n, len(FEATURES)))
         boxes, existence = np.zeros((n, 7)), np.zeros(n)
-        arrays = (numbers, features, boxes, existence)
+        arrays = (numbers, classes, features, boxes, existence)
         count = self._call["export"](self._handle, *map(pointer, arrays), n)
-        return numbers[:count], features[:count], boxes[:count], existence[:count]
+        return numbers[:count], classes[:count], features[:count], boxes[:count], existence[:count]
 
     def consistency(self) -> F64:
         """(C, 4): matches, sum of squared normalised innovations, degrees of freedom, count beyond the 95% point."""

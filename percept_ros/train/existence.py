@@ -27,12 +27,19 @@ TRUE_IOU = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How one class is fitted. features: names used. hidden: tanh units (0: logistic regression). decay: of weights."""
+    """How one class is fitted.
+
+    features: names used. hidden: tanh units of each member (0: logistic regression). members: networks from different
+    starts whose logits are averaged (kept as one wide network). decay: of weights. ignored_weight: of true objects that
+    the benchmark does not count. easy_share: share of rows kept that a logistic regression is already sure of.
+    """
 
     features: tuple[str, ...]
     hidden: int = 0
+    members: int = 1
     decay: float = 1e-3
     ignored_weight: float = 0.3
+    easy_share: float = 0.15
 
 
 CAMERA_FEATURES = tuple(f for f in FEATURES if f.startswith("camera"))
@@ -121,7 +128,12 @@ def fit(samples: Samples, recipe: Recipe, seed: int = 0) -> Layer:
     keep = samples.weights > 0
     z = ((samples.features - mean) / scale)[keep][:, used]
     y, w = samples.labels[keep], w[keep]
-    hidden, output = _fit_network(z, y, w, recipe, seed)
+    hidden, output = _fit_network(z, y, w, recipe, 0, seed)
+    if recipe.hidden:
+        hard, w_hard = _harder(z @ output[:-1] + output[-1], w, recipe.easy_share, seed)
+        fits = [_fit_network(z[hard], y[hard], w_hard, recipe, recipe.hidden, seed + k) for k in range(recipe.members)]
+        hidden = np.concatenate([h for h, _ in fits])
+        output = np.concatenate([*(o[:-1] for _, o in fits), [sum(o[-1] for _, o in fits)]]) / recipe.members
     wide = np.zeros((len(hidden), len(FEATURES) + 1))
     if recipe.hidden:
         wide[:, :-1][:, used] = hidden[:, :-1]
@@ -133,8 +145,16 @@ def fit(samples: Samples, recipe: Recipe, seed: int = 0) -> Layer:
     return Layer(mean, scale, wide, line)
 
 
-def _fit_network(z: F64, y: F64, w: F64, recipe: Recipe, seed: int) -> tuple[F64, F64]:
-    h, f = recipe.hidden, z.shape[1]
+def _harder(logits: F64, w: F64, easy_share: float, seed: int) -> tuple[Bool, F64]:
+    """Keep rows that the logistic regression is not sure of, and a share of the others at larger weight."""
+    hard = np.abs(logits) < 4.5
+    keep: Bool = hard | (np.random.default_rng(seed).random(len(w)) < easy_share)
+    raised = np.where(hard, w, w / easy_share)[keep]
+    return keep, raised / raised.sum()
+
+
+def _fit_network(z: F64, y: F64, w: F64, recipe: Recipe, hidden: int, seed: int) -> tuple[F64, F64]:
+    h, f = hidden, z.shape[1]
     n_hidden = h * (f + 1)
     rng = np.random.default_rng(seed)
     start = (
@@ -157,5 +177,5 @@ def _fit_network(z: F64, y: F64, w: F64, recipe: Recipe, seed: int) -> tuple[F64
         decayed[-1] = 0
         return value + 0.5 * recipe.decay * float(decayed @ decayed), grad + recipe.decay * decayed
 
-    p = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 400, "maxfun": 500}).x
+    p = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 250, "maxfun": 300}).x
     return p[:n_hidden].reshape(h, f + 1), p[n_hidden:]
