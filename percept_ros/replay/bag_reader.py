@@ -21,7 +21,7 @@ import yaml
 from percept_ros.errors import RecordingError
 from percept_ros.replay.mcap_file import Channel, McapFile
 from percept_ros.replay.sqlite_file import SqliteFile
-from percept_ros.replay.typestore import new_typestore, register_unknown
+from percept_ros.replay.typestore import new_typestore, register_unknown, typestore
 
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 """Starts a message that was compressed by itself; serialised messages start with a zero byte."""
@@ -50,7 +50,7 @@ class BagReader:
         """Topic -> messages that could not be deserialised."""
         self._metadata = _read_metadata(self.path)
         self._files = _open_files(self.path, self._metadata)
-        self._store = new_typestore()
+        self._store = typestore()
         self._read = 0
         try:
             self._names = self._remapped(remap or {})
@@ -119,7 +119,7 @@ class BagReader:
         Raises RecordingError for a topic the bag lacks.
         """
         for raw in self._raw(topics):
-            if register_unknown(self._store, raw.msgtype, self._definition(raw.msgtype)):
+            if raw.msgtype in self._store.types or self._learn(raw.msgtype):
                 decoded = self._decode(raw)
                 if decoded is not None:
                     yield BagMessage(raw.topic, raw.msgtype, raw.log_ns, decoded)
@@ -144,8 +144,12 @@ class BagReader:
             data = _unpack(record.data) if record.data[:4] == ZSTD_MAGIC else record.data
             yield BagMessage(self._names[record.channel.topic], record.channel.msgtype, record.log_ns, data)
 
-    def _definition(self, msgtype: str) -> str:
-        return next((c.definition for c in self.channels if c.msgtype == msgtype and c.definition), "")
+    def _learn(self, msgtype: str) -> bool:
+        """Add a type from the definition that the bag carries, in a type store of its own; whether it is known now."""
+        if self._store is typestore():
+            self._store = new_typestore()
+        definition = next((c.definition for c in self.channels if c.msgtype == msgtype and c.definition), "")
+        return register_unknown(self._store, msgtype, definition)
 
     def _decode(self, raw: BagMessage) -> Any:
         from rosbags.serde import SerdeError

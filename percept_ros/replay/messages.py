@@ -227,3 +227,10 @@ def calibration_of(message: Any) -> CameraCalibration:
         rotation if rotation.any() else np.eye(3),
         projection if projection.any() else None,
     )
+
+
+def same_calibration(first: CameraCalibration, second: CameraCalibration) -> bool:
+    """Whether two calibrations say the same."""
+    plain = (first.width_px, first.height_px, first.model) == (second.width_px, second.height_px, second.model)
+    pairs = ((first.K, second.K), (first.D, second.D), (first.R, second.R), (first.projection, second.projection))
+    return plain and all(np.array_equal(a, b) for a, b in pairs)

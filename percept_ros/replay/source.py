@@ -21,10 +21,10 @@ from percept_ros.core.points import CloudCrop, CloudDecoder, deskew
 from percept_ros.core.rectify import Rectifier
 from percept_ros.core.trajectory import PoseHistory
 from percept_ros.core.transform_tree import TransformTree
-from percept_ros.errors import CalibrationError, InputError, TransformError
+from percept_ros.errors import InputError, TransformError
 from percept_ros.replay.bag_reader import BagMessage, BagReader
 from percept_ros.replay.discovery import COMPRESSED, LIDAR, BagTopics
-from percept_ros.replay.messages import calibration_of, odometry_of, stamp_ns, transforms_of
+from percept_ros.replay.messages import calibration_of, odometry_of, same_calibration, stamp_ns, transforms_of
 from percept_ros.types import F64, I64, U8, CameraCalibration, CameraFrame, PointCloud
 
 Handler = Callable[[BagMessage], None]
@@ -72,7 +72,7 @@ class BagSource:
         self._history = PoseHistory(max_extrapolation_ns=int(config.ego_motion.max_age_ms * 1e6))
         self._ego_child = config.frames.base
         self._calibrations: dict[str, CameraCalibration] = {}
-        self._rectifiers = {camera.name: Rectifier() for camera in topics.cameras}
+        self._rectifier = Rectifier()
         self._decoder: tuple[F64, CloudDecoder] | None = None
         self._fixed_extrinsics = _configured_extrinsics(config)
         self._handlers = self._routes()
@@ -191,7 +191,9 @@ class BagSource:
         return np.stack([pose for pose in poses if pose is not None])
 
     def _info(self, name: str, message: BagMessage) -> None:
-        self._calibrations[name] = calibration_of(message.message)
+        found, known = calibration_of(message.message), self._calibrations.get(name)
+        if known is None or not same_calibration(found, known):
+            self._calibrations[name] = found
 
     def _transforms(self, message: BagMessage) -> None:
         for edge in transforms_of(message.message):
@@ -234,18 +236,11 @@ class BagSource:
     def _image(self, name: str, message: BagMessage) -> CameraFrame:
         header = message.message.header
         frame_id = header.frame_id.lstrip("/")
-        return self._frame(name, stamp_ns(header.stamp), frame_id, _decode(message))
-
-    def _frame(self, name: str, at_ns: int, frame_id: str, image: U8) -> CameraFrame:
         calibration = self._calibrations.get(name)
-        if calibration is None:
-            raise CalibrationError(
-                f"camera '{name}' has no CameraInfo: record it beside the image topic", "no_camera_info"
-            )
-        self.extrinsic(name, frame_id, at_ns)
         wanted = self.config.cameras[name].rectify
-        flat, found = self._rectifiers[name](image, calibration) if wanted else (image, calibration)
-        return CameraFrame(name, at_ns, frame_id, flat, found, wanted)
+        frame = CameraFrame(name, stamp_ns(header.stamp), frame_id, _decode(message), calibration, not wanted)
+        self.extrinsic(name, frame_id, frame.stamp_ns)
+        return self._rectifier.rectify(frame)
 
 
 def _decode(message: BagMessage) -> U8:
