@@ -61,7 +61,7 @@ def nodes(context: LaunchContext) -> list[Node]:
         # names of the nodes inside are fixed by the container, so no name is remapped here
         started = [node("container", extra=supervisor)]
     else:
-        started = [node("camera", f"camera_{name}", {"serves": [name]}) for name in named]
+        started = [node("camera", f"camera_{name}") for name in named]
         started += [node("lidar", "lidar"), node("fusion", "fusion")]
         started += [node("supervisor", "supervisor", {**supervisor, "nodes": managed})]
     if value["rviz"] == "true":

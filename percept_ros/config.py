@@ -12,7 +12,6 @@ from typing import Any
 
 import yaml
 
-from percept_ros.core.prediction import PredictionConfig
 from percept_ros.errors import ConfigError
 from percept_ros.settings import parse, setting
 
@@ -125,6 +124,30 @@ class TrackingConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class PredictionConfig:
+    """Path prediction."""
+
+    step_s: float = setting(0.1, "time between path points", low=0.02, high=1.0)
+    vehicle_horizon_s: float = setting(3.0, "how far vehicles are predicted", low=0.1, high=10.0)
+    pedestrian_horizon_s: float = setting(4.8, "how far pedestrians and cyclists are predicted", low=0.1, high=10.0)
+    turn_speed_mps: float = setting(1.5, "slower objects are predicted straight", low=0.0, high=10.0)
+    max_yaw_rate_radps: float = setting(0.8, "faster turning is taken as noise and clipped", low=0.0, high=5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class FusionConfig:
+    """The fusion node."""
+
+    inputs: str = setting(
+        "ring",
+        "ring = frames from camera and lidar nodes in shared memory; direct = the sensor topics themselves",
+        choices=("ring", "direct"),
+    )
+    max_lag_ms: float = setting(400.0, "an older sensor set that still waits is dropped", low=10.0, high=60000.0)
+    delay_compensation: bool = setting(False, "move published poses ahead to the publish stamp")
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything that can be set."""
 
@@ -136,6 +159,7 @@ class Config:
     detector: DetectorConfig = setting(DetectorConfig(), "models")
     prediction: PredictionConfig = setting(PredictionConfig(), "path prediction")
     tracking: TrackingConfig = setting(TrackingConfig(), "tracking")
+    fusion: FusionConfig = setting(FusionConfig(), "fusion node")
     budget: BudgetConfig = setting(BudgetConfig(), "time budgets")
 
     @property

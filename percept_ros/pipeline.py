@@ -14,8 +14,9 @@ from types import TracebackType
 
 import numpy as np
 
+from percept_ros.config import PredictionConfig
 from percept_ros.core.fusion import fuse
-from percept_ros.core.prediction import PredictionConfig, predict_classical
+from percept_ros.core.prediction import predict_classical
 from percept_ros.core.tracking import Tracker
 from percept_ros.detectors.chain import DetectorChain
 from percept_ros.detectors.detector import ImageDetector

@@ -5,25 +5,14 @@ Both are vectorised over all tracks and steps; they are the floor that learned p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
 
 import numpy as np
 
-from percept_ros.settings import setting
+from percept_ros.config import PredictionConfig
 from percept_ros.types import F64, Bool, Forecasts, ObjectClass, PredictionMethod, Tracks
 
 _LONG_HORIZON = (ObjectClass.PEDESTRIAN, ObjectClass.BICYCLE)
-
-
-@dataclass(frozen=True, slots=True)
-class PredictionConfig:
-    """Path prediction."""
-
-    step_s: float = setting(0.1, "time between path points", low=0.02, high=1.0)
-    vehicle_horizon_s: float = setting(3.0, "how far vehicles are predicted", low=0.1, high=10.0)
-    pedestrian_horizon_s: float = setting(4.8, "how far pedestrians and cyclists are predicted", low=0.1, high=10.0)
-    turn_speed_mps: float = setting(1.5, "slower objects are predicted straight", low=0.0, high=10.0)
-    max_yaw_rate_radps: float = setting(0.8, "faster turning is taken as noise and clipped", low=0.0, high=5.0)
 
 
 def predict_classical(tracks: Tracks, config: PredictionConfig) -> Forecasts:
@@ -82,3 +71,29 @@ def path_sigma(tracks: Tracks, times_s: F64) -> F64:
     speed = 0.5 * (tracks.twist_covariance[:, 0, 0] + tracks.twist_covariance[:, 1, 1])
     sigma: F64 = np.sqrt(position[:, None] + speed[:, None] * times_s**2)
     return sigma
+
+
+def extrapolate(tracks: Tracks, ahead_ns: int) -> Tracks:
+    """The tracks moved ``ahead_ns`` along their CTRV motion (delay compensation); covariances grow with it.
+
+    The stamp moves too. A non-positive ``ahead_ns`` gives the tracks back as they are.
+    """
+    if ahead_ns <= 0 or not len(tracks):
+        return tracks
+    ahead_s = ahead_ns * 1e-9
+    moved = ctrv_paths(
+        tracks.boxes[:, :2], tracks.velocity_mps, tracks.boxes[:, 6], tracks.yaw_rate_radps, np.array([ahead_s])
+    )[:, 0]
+    boxes = tracks.boxes.copy()
+    boxes[:, :2], boxes[:, 6] = moved[:, :2], moved[:, 2]
+    covariance = tracks.pose_covariance.copy()
+    covariance[:, :3, :3] += ahead_s**2 * tracks.twist_covariance[:, :3, :3]
+    covariance[:, 5, 5] += ahead_s**2 * tracks.twist_covariance[:, 5, 5]
+    return dataclasses.replace(
+        tracks,
+        stamp_ns=tracks.stamp_ns + ahead_ns,
+        boxes=boxes,
+        pose_covariance=covariance,
+        age_ns=tracks.age_ns + ahead_ns,
+        since_measurement_ns=tracks.since_measurement_ns + ahead_ns,
+    )

@@ -22,9 +22,13 @@ class Complaints:
 
     def drop(self, source: str, reason: str, text: str) -> None:
         """Count one drop of ``source`` (topic or sensor) and say why, unless it was said a moment ago."""
+        self.count(source, reason)
+        self.say(source, reason, text)
+
+    def say(self, source: str, reason: str, text: str) -> None:
+        """Say why without counting (somebody else counts it), unless it was said a moment ago."""
         key, now_s = (source, reason), time.monotonic()
         with self._lock:
-            self._counts[key] += 1
             if now_s - self._logged_s.get(key, -_INTERVAL_S) < _INTERVAL_S:
                 self._unlogged[key] += 1
                 return
@@ -34,7 +38,7 @@ class Complaints:
         self._logger.warning(f"{source}: {text}{more}")
 
     def count(self, source: str, reason: str, number: int = 1) -> None:
-        """Count without a word (expected drops)."""
+        """Count drops without a word."""
         with self._lock:
             self._counts[(source, reason)] += number
 

@@ -31,6 +31,7 @@ class Component(LifecycleNode):
         self._held = ExitStack()
         self._running = ExitStack()
         self._configured = False
+        self._fault: Exception | None = None
         self.active = False
         self.config = Config()
         parameters.declare(self)
@@ -45,6 +46,17 @@ class Component(LifecycleNode):
 
     def apply(self, config: Config) -> None:
         """Take over live settings of ``config`` (called while configured)."""
+
+    def fault(self, exc: Exception) -> None:
+        """Report a fault that no mode covers, from any thread: the node goes through on_error to unconfigured."""
+        self._fault = exc
+        executor = self.executor
+        if executor is not None:
+            executor.create_task(self._raise_fault)
+
+    def _raise_fault(self) -> None:
+        if self._fault is not None and self.active:
+            self.trigger_deactivate()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Read the parameters, then acquire."""
@@ -75,6 +87,9 @@ class Component(LifecycleNode):
         self.active = False
         try:
             self._running.close()
+            if (fault := self._fault) is not None:
+                self._fault = None
+                raise fault
             return super().on_deactivate(state)
         except Exception as exc:
             return self._failed("deactivate", exc)

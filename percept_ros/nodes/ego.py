@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import Any
 
+import numpy as np
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
@@ -16,7 +17,7 @@ from percept_ros.nodes.complaints import Complaints
 from percept_ros.nodes.convert import se3, stamp_ns
 from percept_ros.nodes.filters import subscribe, unsubscribe
 from percept_ros.nodes.transforms import Transforms
-from percept_ros.types import F64
+from percept_ros.types import F64, I64
 
 _JUMP_NS = 1_000_000_000
 
@@ -54,6 +55,15 @@ class EgoMotion:
             return self._from_tf(stamp, loud=wanted == "tf")
         self.source = "none"
         return None
+
+    def poses_at(self, stamps_ns: I64) -> F64:
+        """(K, 4, 4) fixed_SE3_base at each of (K,) stamps, for motion compensation. Raises TransformError."""
+        if len(self._history):
+            return self._history.at(stamps_ns)
+        if self._transforms is None or self._config.ego_motion.source not in ("auto", "tf"):
+            raise TransformError("no ego motion known")
+        fixed, base = self._config.frames.fixed, self._config.frames.base
+        return np.stack([self._transforms.lookup(fixed, base, int(stamp)) for stamp in stamps_ns])
 
     def clear(self) -> None:
         """Forget all poses (time jumped)."""

@@ -11,9 +11,8 @@ from percept_ros.errors import TransformError
 from percept_ros.nodes.complaints import Complaints
 from percept_ros.nodes.convert import stamp_ns
 from percept_ros.nodes.extrinsics import Extrinsics
+from percept_ros.nodes.names import LIDAR
 from percept_ros.types import F64, I64, PointCloud
-
-LIDAR = "lidar"
 
 
 class LidarInput:

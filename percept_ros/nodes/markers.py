@@ -9,7 +9,7 @@ from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
 from percept_ros.nodes.convert import time_message
-from percept_ros.types import Forecasts, ObjectClass, Tracks
+from percept_ros.types import Forecasts, Mode, ObjectClass, Tracks
 
 COLOURS: dict[int, tuple[float, float, float]] = {
     ObjectClass.UNKNOWN: (0.6, 0.6, 0.6),
@@ -126,3 +126,14 @@ def _path(tracks: Tracks, forecasts: Forecasts, row: int, number: int, colour: C
     steps = int(forecasts.steps[row])
     line.points = [_point(x, y, z) for x, y in forecasts.paths[row, best, :steps:3, :2]]
     return line
+
+
+def status_marker(frame_id: str, mode: Mode, cause: str) -> MarkerArray:
+    """The mode as a text above the vehicle: green when full, amber when degraded, red when stale."""
+    marker = Marker(ns="status", id=0, action=Marker.ADD, type=Marker.TEXT_VIEW_FACING, text=f"{mode.name}\n{cause}")
+    marker.header.frame_id = frame_id
+    marker.pose.position, marker.pose.orientation.w = _point(0.0, 0.0, 4.0), 1.0
+    marker.scale.z, marker.frame_locked = 1.0, True
+    red, green = {Mode.FULL: (0.2, 0.9), Mode.STALE: (1.0, 0.2)}.get(mode, (1.0, 0.7))
+    marker.color = ColorRGBA(r=red, g=green, b=0.2, a=1.0)
+    return MarkerArray(markers=[marker])

@@ -14,7 +14,16 @@ from percept_ros.config import CameraConfig, Config
 from percept_ros.errors import ConfigError
 from percept_ros.settings import Leaf, flatten, parse
 
-_FOREIGN = ("use_sim_time", "qos_overrides", "start_type_description_service", "diagnostic_updater", "bond")
+_FOREIGN = (
+    "use_sim_time",
+    "autostart",
+    "nodes",
+    "retries",
+    "qos_overrides",
+    "start_type_description_service",
+    "diagnostic_updater",
+    "bond",
+)
 
 
 def declare(node: Node) -> None:

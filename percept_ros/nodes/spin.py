@@ -7,14 +7,13 @@ from typing import Any
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.experimental.events_executor import EventsExecutor
 
 
-def spin(make: Callable[[], Sequence[Any]], args: list[str] | None = None, *, events: bool = True) -> int:
+def spin(make: Callable[[], Sequence[Any]], args: list[str] | None = None) -> int:
     """Initialise rclpy, make the nodes, spin them in one executor; returns the exit status."""
     rclpy.init(args=args)
     nodes: Sequence[Any] = ()
-    executor: Any = EventsExecutor() if events else SingleThreadedExecutor()
+    executor: Any = SingleThreadedExecutor()
     try:
         nodes = make()
         for node in nodes:

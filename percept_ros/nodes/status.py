@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections import deque
+from collections import Counter, deque
 from contextlib import ExitStack
 
 import numpy as np
@@ -12,6 +13,7 @@ from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, LivelinessPolicy, QoSProfile, ReliabilityPolicy
 
+from percept_ros.config import BudgetConfig
 from percept_ros.msg import PerceptionStatus
 from percept_ros.nodes.complaints import Complaints
 from percept_ros.types import FrameResult, Mode
@@ -24,15 +26,19 @@ STATUS_QOS = QoSProfile(
     liveliness_lease_duration=Duration(seconds=2),
 )
 _WINDOW_S = 10.0
+_STAGE_FRAMES = 200
 _LEVEL = {Mode.FULL: DiagnosticStatus.OK, Mode.STALE: DiagnosticStatus.ERROR}
 
 
 class StatusBoard:
     """Gathers what each frame says and publishes it. ``frame`` may be called from the pipeline's thread."""
 
-    def __init__(self, node: Node, complaints: Complaints, budget_ms: float) -> None:
-        self._node, self._complaints, self._budget_ms = node, complaints, budget_ms
+    def __init__(self, node: Node, complaints: Complaints, budget: BudgetConfig) -> None:
+        self._node, self._complaints, self._budget_ms = node, complaints, budget.total_ms
+        self._budget = {s: getattr(budget, f"{s}_ms") for s in ("detect", "fuse", "track", "predict")}
         self._latencies: deque[tuple[float, float]] = deque(maxlen=4096)
+        self._stages: dict[str, deque[float]] = {}
+        self._stage_misses: Counter[str] = Counter()
         self._last: FrameResult | None = None
         self.mode, self.cause, self.ego_motion, self.health = Mode.STALE, "no frame yet", "none", 1.0
         self.frames = self.misses = 0
@@ -54,6 +60,9 @@ class StatusBoard:
         self.frames += 1
         self.misses += latency_ms > self._budget_ms
         self._last = result
+        for stage, spent_ns in result.stage_ns.items():
+            self._stages.setdefault(stage, deque(maxlen=_STAGE_FRAMES)).append(spent_ns * 1e-6)
+            self._stage_misses[stage] += spent_ns * 1e-6 > self._budget.get(stage, math.inf)
         if result.mode is not self.mode:
             self.enter(result.mode, _cause(result))
 
@@ -81,8 +90,14 @@ class StatusBoard:
         drops = self._complaints.by_source
         message.drop_reasons, message.drop_counts = list(drops), list(drops.values())
         if len(recent):
-            message.latency_p50_ms, message.latency_p99_ms = (float(v) for v in np.percentile(recent, (50, 99)))
+            percentiles = [float(v) for v in np.percentile(recent, (50, 99, 99.9))]
+            message.latency_p50_ms, message.latency_p99_ms, message.latency_p999_ms = percentiles
             message.frame_rate_hz = len(recent) / _WINDOW_S
+        spent = {stage: np.percentile(list(times), (50, 99)) for stage, times in list(self._stages.items())}
+        message.stages = list(spent)
+        message.stage_p50_ms = [float(v[0]) for v in spent.values()]
+        message.stage_p99_ms = [float(v[1]) for v in spent.values()]
+        message.stage_misses = [int(self._stage_misses[stage]) for stage in spent]
         message.frames, message.deadline_misses = self.frames, int(self.misses)
         return message
 

@@ -1,0 +1,92 @@
+"""Camera node: images of any encoding in, rectified frames in shared memory out; their handles cross DDS."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+from sensor_msgs.msg import CameraInfo
+
+from percept_ros.errors import ConfigError, InputError, ResourceExhausted
+from percept_ros.msg import FrameReady
+from percept_ros.nodes.camera_input import CameraInput, image_type, info_topic
+from percept_ros.nodes.complaints import Complaints
+from percept_ros.nodes.component import Component
+from percept_ros.nodes.convert import camera_info
+from percept_ros.nodes.filters import subscribe, unsubscribe
+from percept_ros.nodes.handles import to_message
+from percept_ros.nodes.inbox import Inbox
+from percept_ros.nodes.names import CAMERA_PREFIX as PREFIX
+from percept_ros.nodes.qos import HANDLE_QOS, LATCHED_QOS, SENSOR_QOS
+from percept_ros.nodes.worker import run_worker
+from percept_ros.runtime.ring import RingWriter
+from percept_ros.types import CameraCalibration, CameraFrame
+
+_SLOTS = 12
+
+
+class CameraNode(Component):
+    """Serves the camera that its name says (``camera_front`` serves ``cameras.front``).
+
+    Publishes ``~/frame`` (FrameReady) and ``~/camera_info`` (CameraInfo of the rectified image, latched).
+    """
+
+    def __init__(self, name: str = "camera_front", **options: Any) -> None:
+        super().__init__(name, **options)
+
+    @property
+    def camera(self) -> str:
+        """Name of the camera in the configuration."""
+        return str(self.get_name()).removeprefix(PREFIX)
+
+    def acquire(self, held: ExitStack) -> None:
+        """Publishers, ring, decoder."""
+        if self.camera not in self.config.cameras:
+            known = ", ".join(f"{PREFIX}{name}" for name in self.config.cameras) or "none"
+            raise ConfigError(
+                f"node '{self.get_name()}' has no camera '{self.camera}' in config: name it one of {known}"
+            )
+        self.complaints = Complaints(self.get_logger())
+        self._frames = self.create_lifecycle_publisher(FrameReady, "~/frame", HANDLE_QOS)
+        held.callback(self.destroy_publisher, self._frames)
+        self._infos = self.create_lifecycle_publisher(CameraInfo, "~/camera_info", LATCHED_QOS)
+        held.callback(self.destroy_publisher, self._infos)
+        name = "percept" + str(self.get_fully_qualified_name()).replace("/", "-")
+        self._ring = held.enter_context(RingWriter(name, slots=_SLOTS))
+
+    def start(self, running: ExitStack) -> None:
+        """Subscribe and start the worker."""
+        camera = self.config.cameras[self.camera]
+        self._input = CameraInput(self.camera, camera)
+        self._announced: CameraCalibration | None = None
+        inbox = Inbox(self.config.sync.queue_depth, lambda source: self.complaints.count(source, "queue_full"))
+        topics = ((image_type(camera), camera.topic, SENSOR_QOS), (CameraInfo, info_topic(camera), SENSOR_QOS))
+        for kind, topic, qos in topics:
+            made = subscribe(self, kind, topic, qos, lambda message, source=topic: inbox.put(source, message))
+            running.callback(unsubscribe, self, made)
+        run_worker(self, "camera", inbox, self._on_message, running)
+
+    def _on_message(self, topic: str, message: Any) -> None:
+        try:
+            if isinstance(message, CameraInfo):
+                self._input.on_info(message)
+                return
+            for frame in self._input.decode(message):
+                self._deliver(frame)
+        except InputError as exc:
+            self.complaints.drop(topic, exc.reason, str(exc))
+        except ResourceExhausted as exc:
+            self.complaints.drop(topic, "shared_memory_full", str(exc))
+
+    def _deliver(self, frame: CameraFrame) -> None:
+        handle = self._ring.write_image(frame.image, frame.stamp_ns, is_keyframe=frame.is_keyframe)
+        message = to_message(handle, frame.frame_id)
+        if frame.calibration is not None and frame.calibration is not self._announced:
+            self._announced = frame.calibration
+            self._infos.publish(camera_info(frame.calibration, frame.frame_id, message.header.stamp))
+        self._frames.publish(message)
+
+
+def make() -> tuple[CameraNode]:
+    """One camera node; name it with ``-r __node:=camera_NAME``."""
+    return (CameraNode(),)

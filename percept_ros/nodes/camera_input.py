@@ -1,0 +1,61 @@
+"""Camera messages in, rectified BGR frames out: every encoding, JPEG and PNG, H.264; rectification maps are kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sensor_msgs.msg import CompressedImage, Image
+
+from percept_ros.config import CameraConfig
+from percept_ros.core.compressed import decode_compressed
+from percept_ros.core.images import decode_image
+from percept_ros.core.rectify import Rectifier
+from percept_ros.errors import CalibrationError
+from percept_ros.nodes.convert import calibration, stamp_ns
+from percept_ros.types import U8, CameraCalibration, CameraFrame
+
+
+class CameraInput:
+    """Decodes the frames of one camera. One thread at a time; ``on_info`` may come from another."""
+
+    def __init__(self, name: str, config: CameraConfig) -> None:
+        self.name, self._config = name, config
+        self._rectifier = Rectifier()
+        self._calibration: CameraCalibration | None = None
+
+    def on_info(self, message: Any) -> None:
+        """Take a CameraInfo; a changed calibration takes effect with the next frame. Raises CalibrationError."""
+        self._calibration = calibration(message)
+
+    def decode(self, message: Any) -> list[CameraFrame]:
+        """Frames of one message (H.264 may give none). Raises ImageError or CalibrationError."""
+        if self._calibration is None:
+            raise CalibrationError(
+                f"camera '{self.name}' has no CameraInfo yet: publish it beside the image topic", "no_camera_info"
+            )
+        at_ns = stamp_ns(message.header.stamp)
+        image = (
+            decode_image(message)
+            if self._config.transport == "raw"
+            else decode_compressed(message.data, message.format)
+        )
+        return [self._frame(image, at_ns, message.header.frame_id)]
+
+    def _frame(self, image: U8, at_ns: int, frame_id: str, is_keyframe: bool = True) -> CameraFrame:
+        frame = CameraFrame(self.name, at_ns, frame_id, image, self._calibration, False, is_keyframe)
+        return self._rectifier.rectify(frame) if self._config.rectify else frame
+
+
+def info_topic(camera: CameraConfig) -> str:
+    """CameraInfo topic: as configured, else the sibling ``camera_info`` of the image topic."""
+    if camera.info_topic:
+        return camera.info_topic
+    parts = camera.topic.rstrip("/").split("/")
+    base = parts[:-2] if parts[-1] == "compressed" else parts[:-1]
+    return "/".join([*base, "camera_info"])
+
+
+def image_type(camera: CameraConfig) -> type:
+    """Message type of the camera's topic."""
+    kind: type = Image if camera.transport == "raw" else CompressedImage
+    return kind

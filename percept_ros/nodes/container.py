@@ -1,0 +1,28 @@
+"""All nodes in one process, for small machines and debugging: cameras, LiDAR, fusion and their supervisor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from percept_ros.nodes import parameters
+from percept_ros.nodes.camera import CameraNode
+from percept_ros.nodes.fusion import FusionNode
+from percept_ros.nodes.lidar import LidarNode
+from percept_ros.nodes.names import CAMERA_PREFIX as PREFIX
+from percept_ros.nodes.supervisor import Supervisor
+
+
+def make() -> Sequence[Any]:
+    """The nodes that the parameters name."""
+    scout = Node("container", automatically_declare_parameters_from_overrides=True)
+    names = parameters.camera_names(scout)
+    scout.destroy_node()
+    direct = FusionNode()
+    sensors: list[Any] = [CameraNode(PREFIX + name) for name in names]
+    managed = [PREFIX + name for name in names] + ["lidar", "fusion"]
+    supervisor = Supervisor(parameter_overrides=[Parameter("nodes", value=managed)])
+    return [*sensors, LidarNode(), direct, supervisor]

@@ -1,0 +1,114 @@
+"""The node processes of one machine, started and ended together (tests, replay in real time, soak)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import yaml
+
+from percept_ros.config import Config
+from percept_ros.nodes.names import CAMERA_PREFIX as PREFIX
+from percept_ros.settings import to_dict
+
+_STOP_S = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class NodeProcess:
+    """One process to start. name: node name ("" = named by the executable itself)."""
+
+    executable: str
+    name: str = ""
+    parameters: Mapping[str, Any] | None = None
+
+
+def node_plan(config: Config, *, composed: bool = False) -> tuple[NodeProcess, ...]:
+    """The processes that a configuration needs: one a node, or everything in one."""
+    if composed:
+        return (NodeProcess("container"),)
+    names = [f"{PREFIX}{camera}" for camera in config.camera_order] if config.fusion.inputs == "ring" else []
+    sensors = [NodeProcess("camera", name) for name in names]
+    if config.fusion.inputs == "ring":
+        sensors.append(NodeProcess("lidar", "lidar"))
+        names.append("lidar")
+    managed = {"nodes": [*names, "fusion"]}
+    return (*sensors, NodeProcess("fusion", "fusion"), NodeProcess("supervisor", "supervisor", managed))
+
+
+def parameter_file(config: Config, path: Path) -> Path:
+    """Write ``config`` as a ROS parameter file for all nodes; empty lists are left out (they have no ROS type)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tree = {"/**": {"ros__parameters": _without_empty(to_dict(config))}}
+    path.write_text(yaml.safe_dump(tree, sort_keys=True), encoding="utf-8")
+    return path
+
+
+def _without_empty(tree: Any) -> Any:
+    if not isinstance(tree, dict):
+        return tree
+    return {key: _without_empty(value) for key, value in tree.items() if value not in ({}, [], None)}
+
+
+class Fleet:
+    """Starts the processes on entry and ends them on exit: SIGINT first, SIGKILL for what does not end."""
+
+    def __init__(self, plan: Sequence[NodeProcess], config: Config, folder: Path, namespace: str) -> None:
+        self._plan, self._config, self._folder, self._namespace = plan, config, folder, namespace
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Fleet:
+        self._parameters = parameter_file(self._config, self._folder / "parameters.yaml")
+        for item in self._plan:
+            self.start(item)
+        return self
+
+    def start(self, item: NodeProcess) -> subprocess.Popen[bytes]:
+        """Start (or start again) one process; its log goes on in the folder."""
+        key = item.name or item.executable
+        log = self._stack.enter_context((self._folder / f"{key}.log").open("ab"))
+        process = subprocess.Popen(
+            command(item, self._parameters, self._namespace, self._folder),
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            start_new_session=True,
+        )
+        self.processes[key] = process
+        return process
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in self.processes.values():
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+        for process in self.processes.values():
+            try:
+                process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        self._stack.close()
+
+
+def command(item: NodeProcess, parameters: Path, namespace: str, folder: Path) -> list[str]:
+    """Command line of one node process."""
+    words = [sys.executable, "-m", "percept_ros.nodes.main", item.executable, "--ros-args", "-r", f"__ns:={namespace}"]
+    if item.name:
+        words += ["-r", f"__node:={item.name}"]
+    words += ["--params-file", str(parameters)]
+    if item.parameters:
+        own = folder / f"{item.name}.yaml"
+        own.write_text(yaml.safe_dump({"/**": {"ros__parameters": dict(item.parameters)}}), encoding="utf-8")
+        words += ["--params-file", str(own)]
+    return words

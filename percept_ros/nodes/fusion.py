@@ -1,0 +1,224 @@
+"""Fusion node: sensor frames in, obstacle tracks with predicted paths out.
+
+ROS callbacks only enqueue. One worker thread decodes, synchronises, runs the pipeline and publishes; the synchroniser's
+deadlines wake it, no timer is in the data path.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from visualization_msgs.msg import MarkerArray
+
+from percept_ros.build import build_pipeline
+from percept_ros.config import Config
+from percept_ros.core.prediction import extrapolate
+from percept_ros.core.sync import Synchroniser
+from percept_ros.core.sync_types import SyncedSet, SyncSettings
+from percept_ros.errors import InputError, PerceptError, StampError, TransformError
+from percept_ros.msg import ObstacleTrackArray
+from percept_ros.nodes.complaints import Complaints
+from percept_ros.nodes.component import Component
+from percept_ros.nodes.convert import stamp_ns
+from percept_ros.nodes.ego import EgoMotion
+from percept_ros.nodes.extrinsics import Extrinsics
+from percept_ros.nodes.inbox import Inbox, pause_s
+from percept_ros.nodes.markers import TrackMarkers, status_marker
+from percept_ros.nodes.names import LIDAR
+from percept_ros.nodes.qos import LATCHED_QOS, TRACK_QOS
+from percept_ros.nodes.sources import Arrival, DirectSources, RingSources, Sources
+from percept_ros.nodes.status import StatusBoard
+from percept_ros.nodes.transforms import open_transforms
+from percept_ros.nodes.worker import start_thread
+from percept_ros.pipeline import Pipeline
+from percept_ros.runtime.ring import RingFrame
+from percept_ros.types import F64, AbsenceReason, FrameResult, SensorSet
+from percept_ros.wire import ArrayHeader, encode_track_array
+
+
+class FusionNode(Component):
+    """Publishes ``~/tracks`` (ObstacleTrackArray), ``~/markers``, ``~/status`` and ``/diagnostics``."""
+
+    def __init__(self, name: str = "fusion", **options: Any) -> None:
+        super().__init__(name, **options)
+
+    def acquire(self, held: ExitStack) -> None:
+        """Models, publishers, transforms."""
+        self.complaints = Complaints(self.get_logger())
+        self.pipeline = held.enter_context(build_pipeline(self.config))
+        for refusal in self.pipeline.detector.refused:
+            self.get_logger().error(f"a model of the chain is left out: {refusal}")
+        self._tracks = self.create_lifecycle_publisher(ObstacleTrackArray, "~/tracks", TRACK_QOS)
+        self._markers = self.create_lifecycle_publisher(MarkerArray, "~/markers", TRACK_QOS)
+        self._status_markers = self.create_lifecycle_publisher(MarkerArray, "~/status_markers", LATCHED_QOS)
+        for publisher in (self._tracks, self._markers, self._status_markers):
+            held.callback(self.destroy_publisher, publisher)
+        self._marker_maker = TrackMarkers()
+        self._transforms = open_transforms(self)
+        if self._transforms is not None:
+            held.callback(self._transforms.close)
+        self._extrinsics = Extrinsics(self.config, self._transforms)
+
+    def start(self, running: ExitStack) -> None:
+        """Status, subscriptions, worker."""
+        self._board = StatusBoard(self, self.complaints, self.config.budget)
+        self._board.start(running)
+        self._ego = EgoMotion(self, self.config, self._transforms, self.complaints)
+        self._ego.start(running)
+        inbox = Inbox(self.config.sync.queue_depth, lambda source: self.complaints.count(source, "queue_full"))
+        sources = self._sources()
+        worker = FusionWorker(self, inbox, sources)
+        start_thread(self, "fusion", inbox, worker.run, running)
+        sources.start(running, inbox)
+
+    def _sources(self) -> Sources:
+        if self.config.fusion.inputs == "ring":
+            return RingSources(self, self.config, self._extrinsics, self.complaints)
+        return DirectSources(self, self.config, self._extrinsics, self.complaints, self._ego.poses_at)
+
+    def now_ns(self) -> int:
+        """The node's clock (simulated time where ``use_sim_time`` is set)."""
+        return int(self.get_clock().now().nanoseconds)
+
+    def publish(self, result: FrameResult, sequence: int) -> None:
+        """Publish one frame's tracks, markers and status."""
+        publish_ns = self.now_ns()
+        ahead_ns = 0
+        if self.config.fusion.delay_compensation:
+            ahead_ns = max(0, publish_ns - result.tracks.stamp_ns)
+            result = dataclasses.replace(result, tracks=extrapolate(result.tracks, ahead_ns))
+        raw = encode_track_array(result, ArrayHeader(publish_ns, sequence, extrapolated_ns=ahead_ns))
+        self._tracks.publish(raw)
+        oldest_ns = result.sensors.stamps_ns[0]
+        previous = self._board.mode
+        self._board.ego_motion = self._ego.source
+        self._board.frame(result, (publish_ns - oldest_ns) * 1e-6)
+        if self._markers.get_subscription_count():
+            self._markers.publish(self._marker_maker.frame(result.tracks, result.forecasts))
+        if self._board.mode is not previous:
+            self._status_markers.publish(status_marker(self.config.frames.base, self._board.mode, self._board.cause))
+
+    def ego_pose(self, stamp_ns: int) -> F64 | None:
+        """fixed_SE3_base at a stamp, None when not known."""
+        return self._ego.pose_at(stamp_ns)
+
+
+class FusionWorker:
+    """The worker: one call of ``run`` a life, in its own thread."""
+
+    def __init__(self, node: FusionNode, inbox: Inbox, sources: Sources) -> None:
+        self._node, self._inbox, self._sources = node, inbox, sources
+        self._config: Config = node.config
+        self._pipeline: Pipeline = node.pipeline
+        self._complaints = node.complaints
+        self._sync: Synchroniser[Any, Any] = Synchroniser(SyncSettings.of(self._config, LIDAR), self._on_reset)
+        self._mounted: dict[str, F64] = {}
+        self._rings: dict[int, RingFrame] = {}
+        self._why: dict[str, AbsenceReason] = {}
+        self._counted: dict[tuple[str, str], int] = {}
+        self._sequence = 0
+
+    def run(self) -> None:
+        """Until the inbox closes."""
+        while self._inbox.is_open:
+            wait_s = pause_s(self._sync.next_deadline_ns, self._node.now_ns())
+            ready: list[SyncedSet[Any, Any]] = []
+            for sensor, message in self._inbox.take(wait_s):
+                ready += self._add(sensor, message)
+            ready += self._sync.poll(self._node.now_ns())
+            self._process(ready)
+
+    def _add(self, sensor: str, message: Any) -> list[SyncedSet[Any, Any]]:
+        try:
+            arrivals = self._sources.decode(sensor, message)
+        except (InputError, TransformError) as exc:
+            reason = self._refuse(sensor, exc)
+            return self._sync.note_invalid(sensor, stamp_ns(message.header.stamp), self._node.now_ns(), reason)
+        ready: list[SyncedSet[Any, Any]] = []
+        for arrival in arrivals:
+            ready += self._synchronise(sensor, arrival)
+        return ready
+
+    def _synchronise(self, sensor: str, arrival: Arrival) -> list[SyncedSet[Any, Any]]:
+        self._mounted[sensor] = arrival.base_SE3_sensor
+        self._why.pop(sensor, None)
+        if arrival.ring is not None:
+            self._rings[id(arrival.payload)] = arrival.ring
+        add = self._sync.add_cloud if sensor == LIDAR else self._sync.add_image
+        try:
+            return add(arrival.payload, self._node.now_ns())
+        except InputError as exc:
+            self._complaints.say(sensor, exc.reason, str(exc))
+            return []
+
+    def _refuse(self, sensor: str, exc: PerceptError) -> str:
+        """Say why a message is not used (the synchroniser counts it); returns the reason."""
+        missing = isinstance(exc, TransformError)
+        reason = "no_transform" if missing else str(getattr(exc, "reason", "invalid"))
+        self._why[sensor] = AbsenceReason.NO_TRANSFORM if missing else AbsenceReason.INVALID
+        self._complaints.say(sensor, reason, str(exc))
+        return reason
+
+    def _process(self, ready: Sequence[SyncedSet[Any, Any]]) -> None:
+        oldest_ns = self._node.now_ns() - int(self._config.fusion.max_lag_ms * 1e6)
+        for released in ready:
+            if released is not ready[-1] and released.stamp_ns < oldest_ns:
+                self._complaints.count("fusion", "overrun")
+                continue
+            self._answer(released)
+        self._forget_rings(ready)
+        self._count_sync_drops()
+
+    def _answer(self, released: SyncedSet[Any, Any]) -> None:
+        sensors = self._sensor_set(released)
+        try:
+            result = self._pipeline.process(sensors, self._node.now_ns())
+        except StampError as exc:
+            self._complaints.drop("fusion", exc.reason, str(exc))
+            return
+        if not self._intact(released):
+            self._complaints.drop("fusion", "ring_torn", "a frame was overwritten while in use: more ring slots needed")
+            return
+        self._node.publish(result, self._sequence)
+        self._sequence += 1
+
+    def _sensor_set(self, released: SyncedSet[Any, Any]) -> SensorSet:
+        absent = {name: self._why.get(name, reason) for name, reason in released.absent.items()}
+        return SensorSet(
+            released.stamp_ns,
+            released.cloud,
+            released.cameras,
+            absent,
+            self._config.camera_order,
+            dict(self._mounted),
+            self._node.ego_pose(released.stamp_ns),
+        )
+
+    def _intact(self, released: SyncedSet[Any, Any]) -> bool:
+        used = [released.cloud, *released.cameras.values()]
+        return all(ring.still_valid() for item in used if (ring := self._rings.get(id(item))) is not None)
+
+    def _forget_rings(self, ready: Sequence[SyncedSet[Any, Any]]) -> None:
+        if not ready or len(self._rings) < 256:
+            return
+        newest_ns = ready[-1].stamp_ns
+        self._rings = {k: ring for k, ring in self._rings.items() if newest_ns - ring.stamp_ns < 2_000_000_000}
+
+    def _count_sync_drops(self) -> None:
+        for (sensor, reason), number in self._sync.drops_by_sensor.items():
+            before = self._counted.get((sensor, reason), 0)
+            if number > before:
+                self._complaints.count(sensor, reason, number - before)
+                self._counted[(sensor, reason)] = number
+
+    def _on_reset(self, text: str) -> None:
+        self._node.get_logger().warning(f"{text}: tracks are forgotten")
+        self._pipeline.reset()
+
+
+def make() -> tuple[FusionNode]:
+    """The fusion node alone."""
+    return (FusionNode(),)

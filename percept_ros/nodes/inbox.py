@@ -1,0 +1,65 @@
+"""Hands messages from ROS callbacks to the worker thread: bounded for each source, oldest dropped first, counted."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+
+class Inbox:
+    """Callbacks ``put`` and return at once; one worker ``take``s everything in order of arrival. Thread-safe."""
+
+    def __init__(self, depth: int, on_drop: Callable[[str], None]) -> None:
+        self._depth, self._on_drop = depth, on_drop
+        self._wake = threading.Condition()
+        self._items: deque[tuple[str, Any]] = deque()
+        self._waiting: dict[str, int] = {}
+        self._open = True
+
+    def put(self, source: str, message: Any) -> None:
+        """Queue one message of ``source``."""
+        dropped = False
+        with self._wake:
+            if self._waiting.get(source, 0) >= self._depth:
+                self._remove_oldest(source)
+                dropped = True
+            self._items.append((source, message))
+            self._waiting[source] = self._waiting.get(source, 0) + 1
+            self._wake.notify()
+        if dropped:
+            self._on_drop(source)
+
+    def take(self, timeout_s: float | None) -> list[tuple[str, Any]]:
+        """All waiting messages; waits up to ``timeout_s`` for the first (None = until one comes or the inbox closes)."""
+        with self._wake:
+            if not self._items and self._open:
+                self._wake.wait(timeout_s)
+            taken = list(self._items)
+            self._items.clear()
+            self._waiting.clear()
+            return taken
+
+    def close(self) -> None:
+        """Wake the worker for good."""
+        with self._wake:
+            self._open = False
+            self._wake.notify_all()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the worker should go on."""
+        return self._open
+
+    def _remove_oldest(self, source: str) -> None:
+        for index, (name, _) in enumerate(self._items):
+            if name == source:
+                del self._items[index]
+                self._waiting[source] -= 1
+                return
+
+
+def pause_s(until_ns: int | None, now_ns: int, longest_s: float = 0.5) -> float:
+    """How long to wait for messages when something is due at ``until_ns``."""
+    return longest_s if until_ns is None else min(longest_s, max(0.0, (until_ns - now_ns) * 1e-9))

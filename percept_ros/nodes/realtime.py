@@ -1,0 +1,123 @@
+"""Replay in real time: the real nodes as processes, a bag played into them over DDS, their tracks recorded."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+
+from percept_ros.config import Config
+from percept_ros.errors import SetupError
+from percept_ros.msg import ObstacleTrackArray, PerceptionStatus
+from percept_ros.nodes.fleet import Fleet, node_plan
+from percept_ros.nodes.player import BagPlayer
+from percept_ros.nodes.status import STATUS_QOS
+from percept_ros.replay.bag_reader import BagReader
+
+NAMESPACE = "/percept"
+_BRING_UP_S = 60.0
+_QUIET_S = 1.0
+
+
+@dataclass(slots=True)
+class Recording:
+    """What came out of the nodes. tracks: serialised ObstacleTrackArray in order of arrival, with arrival time.
+
+    moved_ns: by how much the stamps of the bag were moved. status: the last PerceptionStatus.
+    """
+
+    tracks: list[tuple[int, bytes]] = field(default_factory=list)
+    moved_ns: int = 0
+    status: Any = None
+    played: int = 0
+
+
+class TrackRecorder(Node):
+    """Keeps every track array as bytes, and the last status."""
+
+    def __init__(self, namespace: str = NAMESPACE) -> None:
+        super().__init__("track_recorder")
+        self.recording = Recording()
+        self.ready, self.fresh = threading.Event(), threading.Event()
+        topic, depth = f"{namespace}/fusion/tracks", QoSProfile(depth=50)
+        self.create_subscription(ObstacleTrackArray, topic, self._on_tracks, depth, raw=True)
+        self.create_subscription(PerceptionStatus, f"{namespace}/fusion/status", self._on_status, STATUS_QOS)
+
+    def _on_tracks(self, raw: bytes) -> None:
+        self.recording.tracks.append((self.get_clock().now().nanoseconds, raw))
+        self.fresh.set()
+
+    def _on_status(self, message: PerceptionStatus) -> None:
+        self.recording.status = message
+        self.ready.set()
+
+
+def isolate_dds() -> None:
+    """Keep discovery on this machine and in a domain of this run, unless the environment says otherwise."""
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+
+
+def play_through_nodes(
+    bag: Path,
+    config: Config,
+    out: Path,
+    *,
+    composed: bool = False,
+    on_message: Callable[[int], None] = lambda done: None,
+) -> Recording:
+    """Start the nodes, play ``bag`` into them at its own pace, stop them; returns what they published.
+
+    Node logs go to ``out``/nodes/. Raises SetupError when the nodes do not come up, RecordingError for a bad bag.
+    """
+    isolate_dds()
+    with ExitStack() as stack:
+        reader = stack.enter_context(BagReader(bag))
+        stack.enter_context(Fleet(node_plan(config, composed=composed), config, out / "nodes", NAMESPACE))
+        if not rclpy.ok():
+            rclpy.init()
+            stack.callback(rclpy.try_shutdown)
+        recorder, player = TrackRecorder(), BagPlayer()
+        stack.enter_context(_Spinning([recorder, player]))
+        player.advertise(reader.topics)
+        if not recorder.ready.wait(_BRING_UP_S):
+            raise SetupError(f"the nodes did not become active within {_BRING_UP_S:.0f} s: see {out / 'nodes'}")
+        recorder.recording.moved_ns = player.play(reader, threading.Event(), on_message)
+        _wait_until_quiet(recorder)
+        return recorder.recording
+    raise AssertionError("unreachable")
+
+
+def _wait_until_quiet(recorder: TrackRecorder) -> None:
+    recorder.fresh.clear()
+    while recorder.fresh.wait(_QUIET_S):
+        recorder.fresh.clear()
+
+
+class _Spinning:
+    """Spins nodes in a thread; stops and destroys them on exit."""
+
+    def __init__(self, nodes: list[Node]) -> None:
+        self._nodes, self._executor = nodes, SingleThreadedExecutor()
+        self._thread = threading.Thread(target=self._executor.spin, name="spin", daemon=True)
+
+    def __enter__(self) -> _Spinning:
+        for node in self._nodes:
+            self._executor.add_node(node)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._executor.shutdown()
+        self._thread.join(5.0)
+        for node in self._nodes:
+            node.destroy_node()
