@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,10 @@ import numpy as np
 from percept_ros.errors import ArtefactRefused, EngineUnavailable
 
 LOG = logging.getLogger("percept_ros.tensorrt")
+_KEPT: list[Any] = []
+"""TensorRT holds bare pointers to loggers, recorders and monitors and calls them from its destructors, while Python frees the
+names of a frame in any order: freed too early, they crash the process. A few hundred bytes a load or build."""
+
 SUPPORTED_MAJORS = {"tensorrt": (10, 11), "tensorrt_rtx": (1,)}
 
 
@@ -42,7 +47,7 @@ def numpy_dtype(trt: Any, kind: Any) -> np.dtype[Any]:
 
 
 def make_logger(trt: Any) -> Any:
-    """A TensorRT logger that writes to the logger ``percept_ros.tensorrt``."""
+    """A TensorRT logger that writes to the logger ``percept_ros.tensorrt`` and keeps the last errors in ``texts``."""
     severity = trt.ILogger.Severity
     levels = {
         severity.INTERNAL_ERROR: logging.ERROR,
@@ -55,11 +60,15 @@ def make_logger(trt: Any) -> Any:
     class Logger(trt.ILogger):  # type: ignore[misc, name-defined, unused-ignore]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
+            self.texts: deque[str] = deque(maxlen=8)
 
         def log(self, level: Any, text: str) -> None:
-            LOG.log(levels.get(level, logging.INFO), "%s", text)
+            number = levels.get(level, logging.INFO)
+            LOG.log(number, "%s", text)
+            if number >= logging.ERROR:
+                self.texts.append(text)
 
-    return Logger()
+    return _kept(Logger())
 
 
 def make_recorder(trt: Any) -> Any:
@@ -94,7 +103,7 @@ def make_recorder(trt: Any) -> Any:
                 self.held.append((code, text))
             return False
 
-    return Recorder()
+    return _kept(Recorder())
 
 
 def make_allocator(trt: Any, grow: Callable[[str, int], int], notice: Callable[[str, tuple[int, ...]], None]) -> Any:
@@ -134,4 +143,9 @@ def make_monitor(trt: Any, say: Callable[[str, int, int], bool]) -> Any:
         def step_complete(self, phase: str, step: int) -> bool:
             return say(phase, step + 1, self.steps.get(phase, step + 1))
 
-    return Monitor()
+    return _kept(Monitor())
+
+
+def _kept(thing: Any) -> Any:
+    _KEPT.append(thing)
+    return thing

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from percept_ros.errors import ArtefactRefused, InferenceError, TensorMismatch
+from percept_ros.errors import ArtefactRefused, EngineUnavailable, InferenceError, TensorMismatch
 from percept_ros.inference.cuda import Bytes, Device
 from percept_ros.inference.cuda_graph import GraphCache
 from percept_ros.inference.engine import Tensors, TensorSpec
@@ -40,7 +40,10 @@ def open_session(
 ) -> Session:
     """Deserialise ``plan`` on the calling thread, which owns ``device``. Raises ArtefactRefused."""
     logger, recorder = make_logger(trt), make_recorder(trt)
-    runtime = trt.Runtime(logger)
+    try:
+        runtime = trt.Runtime(logger)
+    except TypeError as exc:  # the factory answers null where CUDA cannot start
+        raise EngineUnavailable(f"TensorRT {trt.__version__} cannot start here (no CUDA device?): {exc}") from exc
     runtime.error_recorder = recorder
     runtime.engine_host_code_allowed = trusted_code
     for library in plugins:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from percept_ros.errors import ArtefactRefused, ConfigError
 from percept_ros.inference.cuda_probe import Gpu
+from percept_ros.inference.manifest import sha256_of
 from percept_ros.inference.options import ShapeRange
 from percept_ros.settings import parse, setting
 
@@ -45,13 +46,16 @@ def read(engine: Path) -> Sidecar:
     if not engine.is_file():
         raise ArtefactRefused(f"engine '{engine}' does not exist (percept models build makes it)")
     try:
-        return parse(Sidecar, json.loads(file.read_text(encoding="utf-8")))
+        sidecar = parse(Sidecar, json.loads(file.read_text(encoding="utf-8")))
     except FileNotFoundError as exc:
         raise ArtefactRefused(
             f"engine '{engine}' has no '{file.name}' that says what it was built for: build it (percept models build)"
         ) from exc
     except (OSError, ValueError, ConfigError) as exc:
         raise ArtefactRefused(f"'{file}' cannot be read: {exc}") from exc
+    if sidecar.engine_sha256 != sha256_of(engine):
+        raise ArtefactRefused(f"engine '{engine}' is not the one that '{file.name}' describes: build it again")
+    return sidecar
 
 
 def write(engine: Path, sidecar: Sidecar) -> None:

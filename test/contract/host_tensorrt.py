@@ -19,16 +19,13 @@ import numpy as np
 __version__ = "10.16.1.11"
 
 
-class Severity(enum.Enum):
-    INTERNAL_ERROR = 0
-    ERROR = 1
-    WARNING = 2
-    INFO = 3
-    VERBOSE = 4
-
-
 class ILogger:
-    Severity = Severity
+    class Severity(enum.Enum):
+        INTERNAL_ERROR = 0
+        ERROR = 1
+        WARNING = 2
+        INFO = 3
+        VERBOSE = 4
 
 
 class ErrorCode(enum.Enum):

@@ -58,3 +58,8 @@ def slow(file: Path, size: int = 1024, layers: int = 400) -> Path:
     nodes.append(helper.make_node("ReduceMean", [f"h{layers}"], ["m"], axes=[1], keepdims=1))
     nodes.append(helper.make_node("Add", ["x", "m"], ["y"]))
     return save(file, nodes, weights)
+
+
+def unknown_operator(file: Path) -> Path:
+    """An operator of a domain that no run-time knows."""
+    return save(file, [helper.make_node("NoSuchOperator", ["x"], ["y"], domain="test.none")], domains=("test.none",))

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import percept_ros
+
 HERE = Path(__file__).resolve().parent
 BINDINGS = {10: "10.16.1.11", 11: "11.4.0.106"}
 RTX = "1.7.1.116"
@@ -30,7 +32,8 @@ def installed(name: str, *packages: str) -> Path:
     if target.is_dir():
         return target
     partial = target.with_name(f".{target.name}.{os.getpid()}")
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(partial), *packages]
+    quiet = ["--quiet", "--no-compile", "--disable-pip-version-check"]
+    command = [sys.executable, "-m", "pip", "install", *quiet, "--no-deps", "--target", str(partial), *packages]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:
@@ -48,13 +51,21 @@ def installed(name: str, *packages: str) -> Path:
 def bindings(major: int) -> Path:
     """The real Python bindings of TensorRT 10 or 11 (without its libraries)."""
     version = BINDINGS[major]
-    return installed(f"tensorrt-{version}", f"tensorrt-cu13=={version}", f"tensorrt-cu13-bindings=={version}")
+    return named(installed(f"tensorrt-{version}", f"tensorrt-cu13-bindings=={version}"), "tensorrt")
 
 
 def rtx() -> Path:
     """TensorRT-RTX with its libraries, which builds engines without a GPU."""
-    parts = ("tensorrt-rtx-cu13", "tensorrt-rtx-cu13-libs", "tensorrt-rtx-cu13-bindings")
-    return installed(f"tensorrt-rtx-{RTX}", *(f"{part}=={RTX}" for part in parts))
+    parts = ("tensorrt-rtx-cu13-libs", "tensorrt-rtx-cu13-bindings")
+    return named(installed(f"tensorrt-rtx-{RTX}", *(f"{part}=={RTX}" for part in parts)), "tensorrt_rtx")
+
+
+def named(site: Path, module: str) -> Path:
+    """Gives the bindings the name that the umbrella package, which is slow to install, would give them."""
+    text = f"from {module}_bindings import *\nfrom {module}_bindings import __version__\n"
+    if not (file := site / f"{module}.py").exists():
+        file.write_text(text)
+    return site
 
 
 def pycuda() -> Path:
@@ -118,3 +129,8 @@ def host_cuda(folder: Path) -> Path:
         .replace('#include "host_cuda_missing.h"', (HERE / "host_cuda_missing.h").read_text())
     )
     return shared(folder / "libcuda.so.1", text, "libcuda.so.1")
+
+
+def child_env() -> dict[str, str]:
+    """Environment in which a child imports the same package as this process."""
+    return {**os.environ, "PYTHONPATH": str(Path(percept_ros.__file__).resolve().parents[1])}
