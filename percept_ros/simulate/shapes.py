@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from percept_ros.simulate import people, vehicles
+from percept_ros.simulate import heavies, people, vehicles
 from percept_ros.simulate.solids import Shape
 from percept_ros.types import F64, ObjectClass
 
@@ -15,9 +15,9 @@ Maker = Callable[[np.random.Generator], Shape]
 
 MAKERS: dict[ObjectClass, tuple[tuple[float, Maker], ...]] = {
     ObjectClass.CAR: ((0.86, vehicles.car), (0.14, vehicles.van)),
-    ObjectClass.TRUCK: ((0.8, vehicles.lorry), (0.2, vehicles.tractor)),
-    ObjectClass.TRAILER: ((1.0, vehicles.trailer),),
-    ObjectClass.BUS: ((1.0, vehicles.bus),),
+    ObjectClass.TRUCK: ((0.8, heavies.lorry), (0.2, heavies.tractor)),
+    ObjectClass.TRAILER: ((1.0, heavies.trailer),),
+    ObjectClass.BUS: ((1.0, heavies.bus),),
     ObjectClass.MOTORCYCLE: ((0.7, people.motorcycle), (0.3, lambda rng: people.motorcycle(rng, False))),
     ObjectClass.BICYCLE: ((0.75, people.bicycle), (0.25, lambda rng: people.bicycle(rng, False))),
     ObjectClass.PEDESTRIAN: ((1.0, people.pedestrian),),

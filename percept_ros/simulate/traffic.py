@@ -5,53 +5,17 @@ One ``Traffic`` holds everything that moves, the ego vehicle included, and advan
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
-import numpy.typing as npt
 
+from percept_ros.simulate.following import Mover, follow, gap_ahead
 from percept_ros.simulate.paths import RUN_UP_M, Path, Road, turn
 from percept_ros.simulate.shapes import Model, make
 from percept_ros.types import F64, ObjectClass
 
 C = ObjectClass
 WINDOW_M = (-RUN_UP_M, 135.0)
-COMFORT_MPS2, BRAKE_MPS2 = 1.4, 6.0
 KINDS = (C.CAR, C.TRUCK, C.BUS, C.MOTORCYCLE)
 KIND_ODDS = np.array([0.80, 0.10, 0.05, 0.05])
-EGO_SIZE = np.array([4.6, 1.85, 1.6])
-
-
-@dataclass(slots=True)
-class Mover:
-    """Something that goes along a path.
-
-    along_m: its middle on the path. wish_mps: speed it wants. yield_m: where it waits for a gap, or infinity.
-    crossing: middle of the crossing it waits for. towed: the trailer behind it follows this mover.
-    """
-
-    key: int
-    model: Model | None
-    path: Path
-    along_m: float
-    speed_mps: float
-    wish_mps: float
-    yield_m: float = np.inf
-    crossing: F64 | None = None
-    towed: Mover | None = None
-    walks: bool = False
-    acceleration_mps2: float = 0.0
-    pose: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    size: F64 = field(default_factory=lambda: EGO_SIZE)
-
-    def settle(self) -> None:
-        """Take the pose of the present place on the path."""
-        self.pose = self.path.pose(self.along_m)
-
-    @property
-    def yaw_rate_radps(self) -> float:
-        """Turning speed that the path asks for."""
-        return self.speed_mps * self.path.bend(self.along_m)
 
 
 class Traffic:
@@ -93,7 +57,7 @@ class Traffic:
         mover.settle()
 
     def _wish(self, mover: Mover, index: int, state: F64) -> float:
-        """Acceleration by the intelligent driver model (Treiber et al. 2000)."""
+        """Acceleration that a mover wants."""
         speed = mover.speed_mps
         if mover.walks:
             stop = mover.yield_m - mover.along_m
@@ -104,9 +68,7 @@ class Traffic:
         to_line = mover.yield_m - mover.along_m - mover.size[0] / 2
         if 0 < to_line < 30.0 and to_line < gap and self._busy(mover):
             gap, leader = to_line, 0.0
-        safe = 2.0 + max(0.0, 1.3 * speed + speed * (speed - leader) / (2 * np.sqrt(COMFORT_MPS2 * 2.0)))
-        free = 1.0 - (speed / max(wish, 0.1)) ** 4
-        return float(np.clip(COMFORT_MPS2 * (free - (safe / max(gap, 0.3)) ** 2), -BRAKE_MPS2, COMFORT_MPS2))
+        return follow(speed, wish, gap, leader)
 
     def _busy(self, mover: Mover) -> bool:
         """Whether somebody comes near the crossing that ``mover`` waits at."""
@@ -266,26 +228,3 @@ def _ridden(rng: np.random.Generator) -> Model:
 
 def _hitch(trailer: Mover, tractor: Mover) -> float:
     return float(tractor.size[0] / 2 - 2.5 + trailer.size[0] / 2)
-
-
-def gap_ahead(index: int, state: F64, bend: float) -> tuple[float, float]:
-    """Free way in front of row ``index`` and the leader's speed along it.
-
-    state: (n, 6) x, y, yaw, speed, length, width. bend: curvature of the way ahead, 1/m. No leader: (1000, 0).
-    """
-    x, y, yaw, _, length, width = state[index]
-    dx, dy = state[:, 0] - x, state[:, 1] - y
-    ahead = np.cos(yaw) * dx + np.sin(yaw) * dy
-    aside = np.cos(yaw) * dy - np.sin(yaw) * dx - 0.5 * bend * ahead**2
-    turned = state[:, 2] - yaw
-    cos, sin = np.abs(np.cos(turned)), np.abs(np.sin(turned))
-    reach_along = (cos * state[:, 4] + sin * state[:, 5]) / 2
-    reach_aside = (sin * state[:, 4] + cos * state[:, 5]) / 2
-    oncoming: npt.NDArray[np.bool_] = np.cos(turned) < -0.7
-    block = (ahead > 0.5) & (ahead < 70.0) & (np.abs(aside) < reach_aside + width / 2 + 0.3) & ~oncoming
-    block[index] = False
-    if not block.any():
-        return 1000.0, 0.0
-    gaps = np.where(block, ahead - reach_along - length / 2, np.inf)
-    first = int(np.argmin(gaps))
-    return float(gaps[first]), float(state[first, 3] * np.cos(turned[first]))

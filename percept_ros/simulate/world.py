@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from percept_ros.simulate.following import Mover
 from percept_ros.simulate.paths import Road, random_road
 from percept_ros.simulate.shapes import box_at
 from percept_ros.simulate.solids import Solids, place
 from percept_ros.simulate.surroundings import Stretch, Surroundings
 from percept_ros.simulate.terrain import GroundLabel, Patch, Terrain, ground_patch
-from percept_ros.simulate.traffic import Mover, Traffic
+from percept_ros.simulate.traffic import Traffic
 from percept_ros.types import F64, I64
 
 REACH_M = 105.0
