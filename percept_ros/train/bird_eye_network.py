@@ -73,7 +73,10 @@ class BirdEyeNetwork(nn.Module):
 
     def features(self, bev: Tensor) -> Tensor:
         """(N, head, H/4, W/4) features before the heads."""
-        x4 = self.stage4(self.stem(bev))
+        return self.top_down(self.stage4(self.stem(bev)))
+
+    def top_down(self, x4: Tensor) -> Tensor:
+        """(N, head, H/4, W/4) features before the heads, from the features of stride 4."""
         x8 = self.stage8(x4)
         top = self.top16(self.stage16(x8))
         x8 = self.merge8(self.lateral8(x8) + functional.interpolate(top, scale_factor=2.0, mode="nearest"))
