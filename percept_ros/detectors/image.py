@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from percept_ros.core.decode2d import Decode, Yolov8Params, YoloxParams, decode_yolov8, decode_yolox, suppress
-from percept_ros.errors import EngineClosed, InferenceError, ManifestError
+from percept_ros.errors import EngineClosed, InferenceError, InputError, ManifestError
 from percept_ros.inference.engine import InferenceEngine
 from percept_ros.inference.manifest import Manifest, find_model, load_manifest
 from percept_ros.inference.model import open_model
@@ -130,7 +130,10 @@ class ImageDetector:
         return raw
 
     def _boxes(self, frame: CameraFrame, raw: npt.NDArray[np.floating[Any]]) -> Detections2D:
-        boxes, scores, own = self._decode(raw)
+        try:
+            boxes, scores, own = self._decode(raw)
+        except InputError as exc:
+            raise InferenceError(f"model '{self.model}': {exc}") from exc
         known = (own < len(self._classes)) & (self._classes[np.minimum(own, len(self._classes) - 1)] >= 0)
         boxes, scores, classes = boxes[known], scores[known], self._classes[own[known]]
         keep = suppress(boxes, scores, classes, self._decode.params.nms_iou, self._decode.params.max_boxes)

@@ -15,7 +15,7 @@ GEOMETRIC = "geometric"
 DETECTORS = {
     "bev_raster": "percept_ros.detectors.learned:LearnedDetector",
     "pillars": "percept_ros.detectors.pointpillars:PointPillarsDetector",
-    "pillars_nvidia": "percept_ros.detectors.pointpillars:NvidiaPointPillarsDetector",
+    "points": "percept_ros.detectors.pointpillars:PointPillarsDetector",
     "centerpoint": "percept_ros.detectors.centerpoint:CenterPointDetector",
 }
 """Kind of the manifest's preprocessing -> "module:Class", imported when a model asks for it. Constructors take the folder and
