@@ -22,6 +22,7 @@ _PERIODS = 9
 _MAX_LOST = 100
 _JUMP_NS = 1_000_000_000
 _MAX_WAITING = 32
+_MAX_PARAMETER_BYTES = 65536
 _MAX_UNIT_BYTES = 64_000_000
 
 
@@ -65,6 +66,7 @@ class H264Decoder:
         self._periods_ns: deque[int] = deque(maxlen=_PERIODS)
         self._count, self._reference_num, self._last_ns = 0, 0, 0
         self._synced = False
+        self._parameter_sets: U8 = np.zeros(0, np.uint8)
 
     def decode(self, unit: Any, stamp_ns: int) -> Decoded:
         """Decode one access unit (byte-stream format, as in CompressedImage.data of format "h264").
@@ -78,10 +80,11 @@ class H264Decoder:
         try:
             data = bytes_of(unit)
             info = self._inspect(data)
-            if info.has_picture:
-                self._follow(info, stamp_ns, dropped)
-            if self._synced or not info.has_picture:
-                images = self._run(data, stamp_ns, info, dropped)
+            if not info.has_picture:
+                self._parameter_sets = data[:_MAX_PARAMETER_BYTES].copy()
+                return Decoded((), ())
+            self._follow(info, stamp_ns, dropped)
+            images = self._run(data, stamp_ns, info, dropped)
         except ImageError as exc:
             self._lose(stamp_ns, exc.reason if exc.reason == "awaiting_keyframe" else "broken_unit", dropped)
         self._last_ns = stamp_ns
@@ -143,17 +146,17 @@ class H264Decoder:
 
     def _run(self, data: U8, stamp_ns: int, info: UnitInfo, dropped: list[DroppedUnit]) -> list[DecodedImage]:
         self._count += 1
-        packet = self._av.Packet(data)
+        packet = self._av.Packet(np.concatenate([self._parameter_sets, data]) if self._parameter_sets.size else data)
         packet.pts = packet.dts = self._count
-        if info.has_picture:
-            self._waiting[self._count] = (stamp_ns, info.is_key)
+        self._parameter_sets = np.zeros(0, np.uint8)
+        self._waiting[self._count] = (stamp_ns, info.is_key)
         try:
             frames = self._codec.decode(packet)
         except self._av.FFmpegError as exc:
             self._waiting.pop(self._count, None)
             raise ImageError(f"h264 unit cannot be decoded: {exc}", "broken_unit") from exc
         images = [image for frame in frames if (image := self._image_of(frame, stamp_ns, dropped)) is not None]
-        stalled = info.has_picture and not frames and not self._codec.has_b_frames
+        stalled = not frames and not self._codec.has_b_frames
         if stalled or len(self._waiting) > _MAX_WAITING:
             raise ImageError("h264 unit gave no picture", "broken_unit")
         return images
