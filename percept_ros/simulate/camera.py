@@ -13,7 +13,7 @@ import numpy.typing as npt
 from percept_ros import native
 from percept_ros.simulate.lidar import SceneStruct, scene_struct
 from percept_ros.simulate.solids import Solids
-from percept_ros.simulate.terrain import LABEL_CELL_M, GroundLabel, Patch
+from percept_ros.simulate.terrain import GroundLabel, Patch
 from percept_ros.types import F32, F64, U8, CameraCalibration
 
 RINGS_DEG: dict[int, tuple[int, ...]] = {
@@ -162,7 +162,7 @@ def render(
         setattr(view, name, float(getattr(look, name)))
     view.reach_m, view.seed = 150.0, seed & 0xFFFFFFFF
     view.label_nx, view.label_ny = patch.labels.shape
-    view.label_x_m, view.label_y_m, view.label_cell_m = patch.label_x_m, patch.label_y_m, LABEL_CELL_M
+    view.label_x_m, view.label_y_m, view.label_cell_m = patch.label_x_m, patch.label_y_m, patch.label_cell_m
     labels, colours = np.ascontiguousarray(patch.labels), np.ascontiguousarray(look.labels)
     view.labels, view.label_colours = native.pointer(labels), native.pointer(colours)
     scene, alive = scene_struct(solids, patch.ground)

@@ -43,7 +43,7 @@ def _cab(shape: Shape, front: float, depth: float, half: float, height: float, r
         )
         shape.leave_out()
         middle = side * (half - 0.3)
-        shape.box((front - 0.1, front - 0.005), (middle - 0.15, middle + 0.15), (sill + 0.15, sill + 0.32), LAMP)
+        shape.box((front - 0.1, front + 0.01), (middle - 0.15, middle + 0.15), (sill + 0.15, sill + 0.32), LAMP)
 
 
 def _load(
@@ -82,7 +82,7 @@ def lorry(rng: np.random.Generator) -> Shape:
     _load(shape, (-front, front - depth - 0.15), half, floor, height, rng)
     axles = (front - 1.2, -front + 1.6) if length < 8 else (front - 1.4, -front + 2.7, -front + 1.4)
     wheels(shape, axles, width - 0.1, 0.48, 0.3)
-    shape.box((-front, -front + 0.03), (-0.26, 0.26), (0.6, 0.72), PLATE)
+    shape.box((-front - 0.01, -front + 0.02), (-0.26, 0.26), (0.6, 0.72), PLATE)
     return shape
 
 
@@ -108,7 +108,7 @@ def trailer(rng: np.random.Generator) -> Shape:
             (0.5, 0.9),
             Surface(Material.FENCE, 0.4, 0.6, (160, 160, 160)),
         )
-    shape.box((-front, -front + 0.06), (-1.2, 1.2), (0.5, 0.75), TAIL)
+    shape.box((-front - 0.01, -front + 0.06), (-1.2, 1.2), (0.5, 0.75), TAIL)
     return shape
 
 

@@ -6,18 +6,20 @@ sample = scan(random_scene(rng), rng)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from percept_ros.simulate import scenery
-from percept_ros.simulate.ground import random_ground, road_paint
+from percept_ros.simulate.camera import Camera, Look, render
+from percept_ros.simulate.ground import Street, random_ground
 from percept_ros.simulate.layout import Layout
 from percept_ros.simulate.lidar import Ground, LidarModel, sweep
 from percept_ros.simulate.sensors import ego_body, mounted, random_lidar
 from percept_ros.simulate.solids import SCENERY, Solids, place
-from percept_ros.types import F32, F64, I64, ObjectClass
+from percept_ros.types import F32, F64, I64, U8, ObjectClass
 
 C = ObjectClass
 TRAFFIC = ((C.CAR, 0.72), (C.TRUCK, 0.09), (C.BUS, 0.04), (C.TRAILER, 0.03), (C.MOTORCYCLE, 0.05), (C.BICYCLE, 0.07))
@@ -36,6 +38,7 @@ class Scene:
     boxes: F64
     class_ids: I64
     velocity_mps: F64
+    street: Street
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ class Sample:
     owner: (P,) int32 row of ``boxes``, or negative (ground, scenery, ghost; see lidar.py).
     boxes: (N, 7) float64. class_ids: (N,) int64. velocity_mps: (N, 2). points_inside: (N,) returns from each object.
     sensor: (3,) position of the LiDAR in the base frame. beams: number of beams.
+    base_SE3_scene: (4, 4) how the vehicle leans: takes the scene's frame into the base frame.
     """
 
     points: F32
@@ -59,6 +63,7 @@ class Sample:
     points_inside: I64
     sensor: F64
     beams: int
+    base_SE3_scene: F64
 
 
 def random_scene(rng: np.random.Generator) -> Scene:
@@ -73,8 +78,8 @@ def random_scene(rng: np.random.Generator) -> Scene:
     edge = lanes * lane + float(rng.choice([0.3, 2.4]))
     right, left = ego_lane - edge, ego_lane + edge  # y of the road's edges; the middle is at y = ego_lane
     _fill(layout, rng, kind, (lanes, lane, ego_lane), (right, left), crossing)
-    ground = random_ground(rng, road_paint(rng, (right, left), ego_lane, lane, lanes, crossing))
-    return _freeze(layout, ground)
+    street = Street.random(rng, (right, left), ego_lane, lane, lanes, crossing)
+    return _freeze(layout, random_ground(rng, street), street)
 
 
 def _fill(
@@ -219,7 +224,7 @@ _FREE = (scenery.tree, scenery.bush, scenery.pole, scenery.sign, scenery.clutter
 _ALONG = (scenery.wall, scenery.hedge, scenery.fence, scenery.guard_rail)
 
 
-def _freeze(layout: Layout, ground: Ground) -> Scene:
+def _freeze(layout: Layout, ground: Ground, street: Street) -> Scene:
     models, poses, speeds = layout.models, np.array(layout.actor_poses).reshape(-1, 3), np.array(layout.speeds)
     scenery_poses = np.array(layout.thing_poses).reshape(-1, 3)
     every = np.concatenate([poses, scenery_poses])
@@ -241,7 +246,7 @@ def _freeze(layout: Layout, ground: Ground) -> Scene:
     boxes[:, 2] = full[:count, 2] + offset[:, 2]
     boxes[:, 3:6], boxes[:, 6] = size, np.mod(full[:count, 3] + np.pi, 2 * np.pi) - np.pi
     ids = np.array([int(m.class_id) for m in models], np.int64)
-    return Scene(solids, ground, boxes, ids, velocity[:count])
+    return Scene(solids, ground, boxes, ids, velocity[:count], street)
 
 
 def scan(scene: Scene, rng: np.random.Generator, model: LidarModel | None = None, threads: int = 1) -> Sample:
@@ -272,4 +277,15 @@ def scan(scene: Scene, rng: np.random.Generator, model: LidarModel | None = None
         inside,
         nominal[:3, 3].copy(),
         model.beams,
+        shift,
     )
+
+
+def photograph(scene: Scene, sample: Sample, cameras: Sequence[Camera], look: Look, seed: int) -> list[U8]:
+    """What each camera sees of a scene at the time of its sweep: (h, w, 3) uint8 BGR images."""
+    patch = scene.street.patch(scene.ground)
+    lean = np.linalg.inv(sample.base_SE3_scene)
+    return [
+        render(scene.solids, patch, camera, lean @ camera.base_SE3_optical, look, 0.0, seed + number)[0]
+        for number, camera in enumerate(cameras)
+    ]

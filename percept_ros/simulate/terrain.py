@@ -72,6 +72,7 @@ class Patch:
     labels: U8
     label_x_m: float
     label_y_m: float
+    label_cell_m: float = LABEL_CELL_M
 
 
 def ground_patch(terrain: Terrain, road: Road, origin: F64, reflectivity: F32) -> Patch:

@@ -184,14 +184,14 @@ def wheels(shape: Shape, axles: Sequence[float], width: float, radius: float, th
 def plates(shape: Shape, front: float, width: float, rng: np.random.Generator) -> None:
     """Number plates and lamps, front and rear."""
     height = float(rng.uniform(0.35, 0.6))
-    shape.box((front - 0.03, front - 0.005), (-0.26, 0.26), (height, height + 0.11), PLATE)
+    shape.box((front - 0.02, front + 0.01), (-0.26, 0.26), (height, height + 0.11), PLATE)
     height = float(rng.uniform(0.4, 0.95))
-    shape.box((-front + 0.005, -front + 0.03), (-0.26, 0.26), (height, height + 0.11), PLATE)
+    shape.box((-front - 0.01, -front + 0.02), (-0.26, 0.26), (height, height + 0.11), PLATE)
     for side in (-1.0, 1.0):
         middle = side * (width / 2 - 0.3)
         shape.box((front - 0.16, front - 0.06), (middle - 0.13, middle + 0.13), (0.58, 0.7), LAMP)
         middle = side * (width / 2 - 0.2)
-        shape.box((-front - 0.0, -front + 0.06), (middle - 0.09, middle + 0.09), (0.7, 0.85), TAIL)
+        shape.box((-front - 0.01, -front + 0.06), (middle - 0.09, middle + 0.09), (0.7, 0.85), TAIL)
 
 
 def van(rng: np.random.Generator) -> Shape:
