@@ -44,16 +44,12 @@ def propose(
     detections: Detections,
     seen: Detections2D,
     rows: I64,
-    taken_px: F64,
     view: CameraView,
     points_base: F32,
     min_points: int,
 ) -> Detections:
-    """``detections`` with a box for each of ``rows`` of ``seen`` that has returns inside; overlapped guesses give way.
-
-    taken_px: (K, 4) projections of 3D boxes that were matched; returns inside those in front do not count twice.
-    """
-    pixels, depth, near = _project(points_base, view)
+    """``detections`` with a box for each of ``rows`` of ``seen`` that has returns inside; overlapped guesses give way."""
+    pixels, depth, near = _project(points_base, view, seen.boxes_px[rows])
     found: list[tuple[F64, int, float]] = []
     for row in rows:
         class_id = ObjectClass(int(seen.class_ids[row]))
@@ -68,16 +64,18 @@ def propose(
     return _append(detections, found, view)
 
 
-def _project(points_base: F32, view: CameraView) -> tuple[F32, F32, F32]:
-    """Pixels (K, 2), depths (K,) and points (K, 3) of the returns in front of the camera and inside its image."""
+def _project(points_base: F32, view: CameraView, boxes_px: F64) -> tuple[F32, F32, F32]:
+    """Pixels (K, 2), depths (K,) and points (K, 3) of the returns in the image columns that ``boxes_px`` span."""
     linear = (view.projection @ inverse(view.base_SE3_camera)).astype(np.float32)
-    ahead = view.base_SE3_camera[:2, 2].astype(np.float32)
-    front = points_base[(points_base[:, :2] - view.base_SE3_camera[:2, 3].astype(np.float32)) @ ahead > 0.5]
-    image = front @ linear[:, :3].T + linear[:, 3]
-    pixels = image[:, :2] / np.maximum(image[:, 2:], 0.1)
-    limit = np.array([view.width_px, view.height_px], np.float32)
-    inside = ((pixels >= 0) & (pixels < limit)).all(axis=1) & (image[:, 2] > 0.5) & (image[:, 2] < _MAX_DEPTH_M)
-    return pixels[inside], image[inside, 2], front[inside]
+    across = points_base @ linear[[0, 2], :3].T + linear[[0, 2], 3]
+    left, right = np.float32(boxes_px[:, 0].min()), np.float32(boxes_px[:, 2].max())
+    depth = across[:, 1]
+    wanted = np.flatnonzero(
+        (depth > 0.5) & (depth < _MAX_DEPTH_M) & (across[:, 0] > left * depth) & (across[:, 0] < right * depth)
+    )
+    points, depth = points_base[wanted], depth[wanted]
+    pixels = np.stack([across[wanted, 0], points @ linear[1, :3] + linear[1, 3]], axis=1) / depth[:, None]
+    return pixels, depth, points
 
 
 def _layer(box_px: F64, pixels: F32, depth: F32, points: F32, min_points: int) -> F32 | None:

@@ -82,8 +82,7 @@ def _fuse_camera(
     left = left[seen.scores[left] >= rules.propose_score]
     if points_base is None or not rules.propose or not len(left):
         return updated
-    taken = projected[rows]
-    return propose(updated, seen, left, taken, view, points_base, rules.min_points)
+    return propose(updated, seen, left, view, points_base, rules.min_points)
 
 
 def match(
