@@ -49,7 +49,8 @@ class Pipeline:
         self._detect_ns = int(detect_ms * 1e6)
         self._resources = resources or ExitStack()
         self._beside = ThreadPoolExecutor(1, "detect_2d") if image_detector else None
-        self.faults: dict[str, int] = {}
+        self.on_fault: Callable[[str, Exception], None] = lambda stage, exc: None
+        """Called with the stage and the error whenever a stage fails; the frame goes on without it."""
 
     def process(self, sensors: SensorSet, now_ns: int) -> FrameResult:
         """Run every stage on one sensor set. ``now_ns`` is the caller's clock (simulated in replay)."""
@@ -109,7 +110,7 @@ class Pipeline:
         try:
             return images.result()
         except (InferenceError, ModelError, WorkerDied) as exc:
-            self._count(exc)
+            self.on_fault("detect_2d", exc)
             return {}
 
     def _detect(self, sensors: SensorSet, deadline_ns: int) -> Detections | None:
@@ -117,7 +118,7 @@ class Pipeline:
         try:
             return self.detector.detect(sensors, deadline_ns=deadline_ns)
         except (InferenceError, ModelError, WorkerDied) as exc:
-            self._count(exc)
+            self.on_fault("detect", exc)
             return None
 
     def _fuse(
@@ -131,10 +132,6 @@ class Pipeline:
         if fused is None:
             return self.tracker.coast(sensors.stamp_ns, sensors.fixed_SE3_base)
         return self.tracker.step(fused, boxes_2d, sensors.views, sensors.fixed_SE3_base)
-
-    def _count(self, exc: Exception) -> None:
-        name = type(exc).__name__
-        self.faults[name] = self.faults.get(name, 0) + 1
 
 
 class _StageWatch:

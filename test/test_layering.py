@@ -10,13 +10,14 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "percept_ros"
 
-BASE = frozenset({"types", "errors", "settings", "native", "wire"})
+BASE = frozenset({"types", "errors", "settings", "native", "wire", "share"})
 MAY_IMPORT: dict[str, frozenset[str]] = {
     "types": frozenset(),
     "errors": frozenset(),
     "settings": frozenset({"errors"}),
     "native": frozenset({"errors"}),
     "wire": frozenset({"types"}),
+    "share": frozenset({"errors"}),
     "config": BASE,
     "core": BASE | {"config"},
     "inference": BASE | {"config"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as json_text
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -13,6 +13,9 @@ from percept_ros.cli.output import emit_json, emit_table, note
 from percept_ros.cli.progress import progress_bar
 from percept_ros.config import Config, load_config
 from percept_ros.errors import RecordingError
+
+if TYPE_CHECKING:
+    from percept_ros.replay.runner import ReplayResult
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -29,6 +32,7 @@ def replay(
     engine: str = typer.Option("", help="Inference engine to use, for example onnx."),
     remap: list[str] = typer.Option([], help="BAG_TOPIC:=NAME, may be given more than once."),
     realtime: bool = typer.Option(False, help="At the recording's pace through the real nodes, over DDS."),
+    composed: bool = typer.Option(False, help="With --realtime: all nodes in one process."),
     pictures: int = typer.Option(10, min=0, max=200, help="Frames drawn in the report."),
     report: bool = typer.Option(True, help="Write report.html."),
     json: bool = typer.Option(False, "--json", help="Print one JSON object."),
@@ -43,12 +47,17 @@ def replay(
         if realtime:
             from percept_ros.replay.realtime import replay_realtime
 
-            summary = replay_realtime(bag, settings, out, update)
+            result = replay_realtime(bag, settings, out, update, pictures=pictures if report else 0, composed=composed)
         else:
-            summary = _deterministic(bag, out, settings, parse_remaps(remap), pictures if report else 0, report, update)
+            result = _deterministic(bag, out, settings, parse_remaps(remap), pictures if report else 0, update)
+    summary = result.summary
     summary["seconds"] = round(time.perf_counter() - started, 3)
+    if report:
+        from percept_ros.replay.report import write_report
+
+        write_report(result, out / "report.html")
     (out / "summary.json").write_text(json_text.dumps(summary, indent=1) + "\n", encoding="utf-8")
-    _say(summary, out, json, report and not realtime)
+    _say(summary, out, json, report)
     if not summary["frames_out"]:
         raise typer.Exit(1)
 
@@ -76,17 +85,12 @@ def parse_remaps(texts: list[str]) -> dict[str, str]:
 
 
 def _deterministic(
-    bag: Path, out: Path, config: Config, remap: dict[str, str], pictures: int, report: bool, update: Any
-) -> dict[str, Any]:
+    bag: Path, out: Path, config: Config, remap: dict[str, str], pictures: int, update: Any
+) -> ReplayResult:
     from percept_ros.replay.runner import ReplayJob
     from percept_ros.replay.runner import replay as run
 
-    result = run(ReplayJob(bag, out, config, remap, pictures), update)
-    if report:
-        from percept_ros.replay.report import write_report
-
-        write_report(result, out / "report.html")
-    return result.summary
+    return run(ReplayJob(bag, out, config, remap, pictures), update)
 
 
 def _say(summary: dict[str, Any], out: Path, json: bool, report: bool) -> None:
@@ -95,17 +99,22 @@ def _say(summary: dict[str, Any], out: Path, json: bool, report: bool) -> None:
     if json:
         emit_json(summary)
         return
-    latency, mot = summary["latency_ms"], summary.get("mot") or {}
-    rows: list[tuple[str, object]] = [
+    rows = [
         ("frames answered", f"{summary['frames_out']} of {summary['frames_in']}"),
         ("tracks confirmed", summary["tracks_confirmed"]),
         ("tracks over 2 s", summary["tracks_over_2s"]),
-        *((f"time a frame {name}, ms", value if value is not None else "-") for name, value in latency.items()),
-        *((f"{name.replace('_', ' ')}", mot[name]) for name in ("recall", "precision", "id_switches") if name in mot),
+        *((f"time a frame {name}, ms", value) for name, value in summary["latency_ms"].items()),
+        *_figures(summary.get("mot"), "tracks", ("recall", "precision", "id_switches")),
+        *_figures(summary.get("detections"), "detections", ("recall", "precision")),
         *((f"dropped: {reason}", count) for reason, count in summary["drops"].items()),
         *((f"mode {mode}", count) for mode, count in summary["modes"].items()),
-        ("ego motion", summary.get("ego_motion", "-")),
+        ("ego motion", summary.get("ego_motion")),
     ]
+    rows = [(name, "-" if value is None else value) for name, value in rows]
     emit_table(f"replay of {summary['bag']}", ("figure", "value"), rows)
     if report:
         note(f"report: {out / 'report.html'}")
+
+
+def _figures(scored: dict[str, Any] | None, of: str, names: tuple[str, ...]) -> list[tuple[str, Any]]:
+    return [(f"{of}: {name.replace('_', ' ')}", scored[name]) for name in names] if scored else []

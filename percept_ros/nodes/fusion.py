@@ -49,6 +49,7 @@ class FusionNode(Component):
         """Models, publishers, transforms."""
         self.complaints = Complaints(self.get_logger())
         self.pipeline = held.enter_context(build_pipeline(self.config))
+        self.pipeline.on_fault = lambda stage, exc: self.complaints.drop(stage, type(exc).__name__, str(exc))
         for refusal in self.pipeline.detector.refused:
             self.get_logger().error(f"a model of the chain is left out: {refusal}")
         self._tracks = self.create_lifecycle_publisher(ObstacleTrackArray, "~/tracks", TRACK_QOS)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +24,10 @@ from percept_ros.nodes.fleet import Fleet, node_plan
 from percept_ros.nodes.player import BagPlayer
 from percept_ros.nodes.status import STATUS_QOS
 from percept_ros.replay.bag_reader import BagReader
+from percept_ros.replay.discovery import COMPRESSED, discover
+from percept_ros.replay.recorded import NodeOutput, summarise
+from percept_ros.replay.runner import ReplayResult
+from percept_ros.share import share
 
 NAMESPACE = "/percept"
 _BRING_UP_S = 60.0
@@ -65,6 +71,7 @@ def isolate_dds() -> None:
     """Keep discovery on this machine and in a domain of this run, unless the environment says otherwise."""
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+    os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(share("config/fastdds.xml")))
 
 
 def play_through_nodes(
@@ -121,3 +128,42 @@ class _Spinning:
         self._thread.join(5.0)
         for node in self._nodes:
             node.destroy_node()
+
+
+def replay_realtime(
+    bag: Path,
+    config: Config,
+    out: Path,
+    progress: Callable[[int, int], None],
+    *,
+    pictures: int = 10,
+    composed: bool = False,
+) -> ReplayResult:
+    """Play ``bag`` through the real nodes; ``tracks.mcap`` is written, and the summary of a replay returned."""
+    out.mkdir(parents=True, exist_ok=True)
+    with BagReader(bag) as reader:
+        topics = discover(reader.topics, config)
+        used = with_transports(topics.configured(config), reader.topics)
+        total = sum(1 for _ in reader.raw_messages())
+    recording = play_through_nodes(bag, used, out, composed=composed, on_message=lambda done: progress(done, total))
+    status = recording.status
+    stages = {
+        name: {"p50": round(float(p50), 3), "p99": round(float(p99), 3)}
+        for name, p50, p99 in zip(status.stages, status.stage_p50_ms, status.stage_p99_ms, strict=True)
+    }
+    drops: Counter[str] = Counter()
+    for source, count in zip(status.drop_reasons, status.drop_counts, strict=True):
+        drops[source.rpartition("/")[2]] += int(count)
+    output = NodeOutput(recording.tracks, recording.moved_ns, stages, drops)
+    return summarise(bag, used, out, output, pictures, progress)
+
+
+def with_transports(config: Config, topics: Mapping[str, str]) -> Config:
+    """``config`` with each camera's transport as the type of its topic says."""
+    cameras = {
+        name: dataclasses.replace(
+            camera, transport="compressed" if topics.get(camera.topic) == COMPRESSED else camera.transport
+        )
+        for name, camera in config.cameras.items()
+    }
+    return dataclasses.replace(config, cameras=cameras)

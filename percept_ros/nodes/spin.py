@@ -6,19 +6,25 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException
+from rclpy.experimental.events_executor import EventsExecutor
+
+_TURN_S = (
+    0.2  # EventsExecutor.spin() of Jazzy never gives its queue back (its endless wait overflows); bounded turns do
+)
 
 
 def spin(make: Callable[[], Sequence[Any]], args: list[str] | None = None) -> int:
     """Initialise rclpy, make the nodes, spin them in one executor; returns the exit status."""
     rclpy.init(args=args)
     nodes: Sequence[Any] = ()
-    executor: Any = SingleThreadedExecutor()
+    executor: Any = EventsExecutor()
     try:
         nodes = make()
         for node in nodes:
             executor.add_node(node)
-        executor.spin()
+        while rclpy.ok():
+            executor.spin_once(_TURN_S)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:

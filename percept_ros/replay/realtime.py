@@ -5,16 +5,26 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from percept_ros.config import Config
 from percept_ros.errors import SetupError
+from percept_ros.replay.runner import ReplayResult
 
 PLAYER = "percept_ros.nodes.realtime"
 
 
-def replay_realtime(bag: Path, config: Config, out: Path, progress: Callable[[int, int], None]) -> dict[str, Any]:
-    """Play ``bag`` into the real nodes and gather their tracks; returns the summary keys of a replay.
+def replay_realtime(
+    bag: Path,
+    config: Config,
+    out: Path,
+    progress: Callable[[int, int], None],
+    *,
+    pictures: int = 10,
+    composed: bool = False,
+) -> ReplayResult:
+    """Play ``bag`` into the real nodes and gather their tracks; the result is that of a replay.
+
+    composed: all nodes in one process.
 
     Raises SetupError where ROS 2 is not there.
     """
@@ -24,5 +34,5 @@ def replay_realtime(bag: Path, config: Config, out: Path, progress: Callable[[in
         raise SetupError(
             f"real-time replay needs ROS 2 (rclpy): {exc}; run percept doctor, or leave --realtime out"
         ) from exc
-    summary: dict[str, Any] = player.replay_realtime(bag, config, out, progress)
-    return summary
+    result: ReplayResult = player.replay_realtime(bag, config, out, progress, pictures=pictures, composed=composed)
+    return result

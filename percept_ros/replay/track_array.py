@@ -42,6 +42,7 @@ class TrackArray:
     group: str = ""
     trace_id: str = ""
     sequence: int = 0
+    extrapolated_ns: int = 0
 
     @staticmethod
     def of_truth(tracks: Tracks) -> TrackArray:
@@ -59,7 +60,7 @@ def track_array_message(types: Mapping[str, Any], array: TrackArray) -> Any:
         oldest_sensor_stamp=time_message(types, array.oldest_ns),
         newest_sensor_stamp=time_message(types, array.newest_ns),
         publish_stamp=time_message(types, array.publish_ns),
-        extrapolated=duration_message(types, 0),
+        extrapolated=duration_message(types, array.extrapolated_ns),
         mode=int(array.mode),
         absent_sensors=list(array.absent),
         model_id=array.model,
@@ -156,6 +157,7 @@ def track_array_of(message: Any) -> TrackArray:
         message.experiment_group,
         message.trace_id,
         int(message.sequence),
+        duration_ns(message.extrapolated),
     )
 
 
