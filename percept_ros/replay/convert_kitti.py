@@ -72,6 +72,7 @@ def write_scan(bag: BagWriter, file: Path, stamp_ns: int) -> None:
 
 
 def extrinsics(calibration: KittiCalibration, stamp_ns: int) -> list[StampedTransform]:
+    """Where the velodyne, the camera and the IMU (where known) are mounted."""
     transforms = [
         StampedTransform(stamp_ns, BASE, LIDAR, calibration.base_SE3_velo),
         StampedTransform(stamp_ns, BASE, OPTICAL, calibration.base_SE3_camera),
@@ -98,21 +99,24 @@ def convert_drive(root: Path, bag: BagWriter, progress: Progress, *, encoded_ima
 def convert_object(root: Path, bag: BagWriter, progress: Progress, *, encoded_images: bool = False) -> None:
     """Labelled frames of the object set: ``velodyne``, ``image_2``, ``calib``, ``label_2``.
 
-    The frames are unrelated scenes with their own calibration: they stand 10 s apart, each with its camera's pose on /tf.
+    The frames are unrelated scenes with their own calibration: they stand 10 s apart, each with an optical frame of its
+    own, ``camera_2_<frame>_optical``.
     """
     scans = files_in(root / "velodyne", "*.bin")
-    for done, scan in enumerate(scans, 1):
-        stamp_ns = EPOCH_NS + (done - 1) * SCENE_GAP_NS
-        calibration = read_calibration(root / "calib" / f"{scan.stem}.txt")
-        transforms = extrinsics(calibration, stamp_ns)
-        if done == 1:
-            bag.tf_static(transforms[:1])
-        bag.tf(transforms[1:2])
-        image = root / "image_2" / f"{scan.stem}.png"
-        write_camera(bag, ImageFile(image, stamp_ns, encoded_images), CAMERA, OPTICAL, calibration.K)
+    calibrations = [read_calibration(root / "calib" / f"{scan.stem}.txt") for scan in scans]
+    optical = [f"{CAMERA}_{scan.stem}_optical" for scan in scans]
+    mounted = [
+        StampedTransform(EPOCH_NS, BASE, name, found.base_SE3_camera)
+        for name, found in zip(optical, calibrations, strict=True)
+    ]
+    bag.tf_static([StampedTransform(EPOCH_NS, BASE, LIDAR, calibrations[0].base_SE3_velo), *mounted])
+    for i, (scan, calibration) in enumerate(zip(scans, calibrations, strict=True)):
+        stamp_ns = EPOCH_NS + i * SCENE_GAP_NS
+        image = ImageFile(root / "image_2" / f"{scan.stem}.png", stamp_ns, encoded_images)
+        write_camera(bag, image, CAMERA, optical[i], calibration.K)
         write_scan(bag, scan, stamp_ns)
         _write_object_truth(bag, root / "label_2" / f"{scan.stem}.txt", calibration, stamp_ns)
-        progress(done, len(scans))
+        progress(i + 1, len(scans))
 
 
 def _write_object_truth(bag: BagWriter, file: Path, calibration: KittiCalibration, stamp_ns: int) -> None:

@@ -1,7 +1,8 @@
 """Deterministic replay of a bag: the same bag and configuration give the same bytes of tracks.
 
 No wall clock decides anything. The simulated clock runs with the recording's log times, moved once so that it fits the
-stamps; tracks are published ``PUBLISH_LATENCY_NS`` after their set was released. Deadlines of detectors are lifted,
+stamps. Tracks are published ``PUBLISH_LATENCY_NS`` after the newest stamp of their set, and later by as long as the set
+waited for a sensor. Deadlines of detectors are lifted,
 engines run in this process, track ids come from a fixed seed. Measured times go to the summary only.
 """
 
@@ -139,7 +140,6 @@ class _Run:
         self._decode_ns: dict[tuple[str, int], int] = {}
         self._mounted: dict[str, F64] = {}
         self._why: dict[str, AbsenceReason] = {}
-        self._clock_offset_ns: int | None = None
         self._now_ns = 0
 
     @property
@@ -156,14 +156,11 @@ class _Run:
             if isinstance(item, Arrival):
                 progress(item.done, self.source.total)
         self._answer(self._sync.flush(self._now_ns))
+        progress(self.source.total, self.source.total)
 
     def _advance(self, item: Arrival | Refusal) -> None:
         """Move the simulated clock to ``item``, and wake at every deadline before it as a timer would."""
-        stamp_ns = item.stamp_ns if isinstance(item, Refusal) else item.payload.stamp_ns
-        if self._clock_offset_ns is None:
-            apart = stamp_ns - item.log_ns
-            self._clock_offset_ns = 0 if abs(apart) < SAME_CLOCK_NS else apart
-        now_ns = item.log_ns + self._clock_offset_ns
+        now_ns = item.log_ns + self.source.clock_offset_ns
         while (due_ns := self._sync.next_deadline_ns) is not None and due_ns <= now_ns:
             self._answer(self._sync.poll(due_ns))
             if self._sync.next_deadline_ns == due_ns:
@@ -231,7 +228,8 @@ class _Run:
 
     def _publish(self, result: FrameResult, released: Released) -> None:
         newest_ns = max(released.stamps_ns.values(), default=released.stamp_ns)
-        publish_ns = max(released.released_ns, newest_ns) + PUBLISH_LATENCY_NS
+        waited_ns = max(0, released.released_ns - released.arrival_ns)
+        publish_ns = newest_ns + waited_ns + PUBLISH_LATENCY_NS
         data = encode_track_array(result, ArrayHeader(publish_ns, len(self.record.frames)))
         self._tracks.write_raw(TRACKS_TOPIC, TRACKS_TYPE, data, publish_ns)
 
@@ -247,7 +245,6 @@ class _Run:
 
     def _on_reset(self, text: str) -> None:
         self.resets.append(text)
-        self._clock_offset_ns = None
         self._pipeline.reset()
 
 

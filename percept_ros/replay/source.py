@@ -5,6 +5,8 @@ Bad input is refused, counted by reason and said once; the stream goes on.
 
 from __future__ import annotations
 
+import itertools
+import struct
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -30,6 +32,8 @@ from percept_ros.types import F64, I64, U8, CameraCalibration, CameraFrame, Poin
 Handler = Callable[[BagMessage], None]
 JUMP_NS = 1_000_000_000
 STATIC_STAMP_NS = 0
+SAME_CLOCK_NS = 1_000_000_000
+ANCHOR_MESSAGES = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,8 @@ class BagSource:
         if topics.lidar:
             self._sensors[topics.lidar] = LIDAR
         self._learn_static()
+        self.clock_offset_ns = self._clock_offset_ns()
+        """To be added to log times, so that they are of the clock of the stamps."""
 
     @property
     def points_dropped(self) -> Counter[str]:
@@ -126,6 +132,13 @@ class BagSource:
                 self._guarded(name, partial(self._info, name), message)
             if not waiting:
                 break
+
+    def _clock_offset_ns(self) -> int:
+        """Median of stamp minus log time over the first sensor messages; 0 where both are of one clock."""
+        first = itertools.islice(self._reader.raw_messages(list(self._sensors)), ANCHOR_MESSAGES)
+        apart = sorted(_header_ns(item.message) - item.log_ns for item in first if len(item.message) >= 12)
+        middle = apart[len(apart) // 2] if apart else 0
+        return 0 if abs(middle) < SAME_CLOCK_NS else middle
 
     def arrivals(self) -> Iterator[Arrival | Refusal]:
         """Camera frames and sweeps in the order of the recording, and what had to be refused."""
@@ -247,6 +260,12 @@ def _decode(message: BagMessage) -> U8:
     if message.msgtype == COMPRESSED:
         return decode_compressed(message.message.data, message.message.format)
     return decode_image(message.message)
+
+
+def _header_ns(raw: bytes) -> int:
+    """Stamp of a serialised message that begins with a Header."""
+    sec, nanosec = struct.unpack_from("<iI" if raw[1] & 1 else ">iI", raw, 4)
+    return int(sec) * 1_000_000_000 + int(nanosec)
 
 
 def _configured_extrinsics(config: Config) -> dict[str, F64]:
