@@ -84,6 +84,8 @@ class Synchroniser(Generic[C, F]):
         with self._lock:
             self._drops[sensor, reason] += 1
             queue = self._queues.get(sensor)
+            if sensor == self.settings.lidar:
+                self._cloud_invalid = True
             plausible = stamp_ns > 0 and (now_ns <= 0 or stamp_ns <= now_ns + self.settings.max_future_ns)
             if queue is not None and plausible:
                 queue.invalid_ns = stamp_ns + queue.timing.time_offset_ns
@@ -141,7 +143,7 @@ class Synchroniser(Generic[C, F]):
         self._newest_cloud_ns, self._released_ns, self._released_deadline_ns = 0, 0, 0
         self._absent: frozenset[str] = frozenset()
         self._cloud_arrival_ns: int | None = None
-        self._clock_ns = 0
+        self._clock_ns, self._cloud_invalid = 0, False
         for queue in self._queues.values():
             queue.clear()
 
@@ -194,6 +196,7 @@ class Synchroniser(Generic[C, F]):
     def _take_cloud(self, cloud: C, now_ns: int) -> None:
         lidar, stamp_ns = self.settings.lidar, cloud.stamp_ns
         self._cloud_arrival_ns, self._newest_cloud_ns = now_ns, max(self._newest_cloud_ns, stamp_ns)
+        self._cloud_invalid = False
         self._pending = [item for item in self._pending if item.cloud is not None]
         if any(item.stamp_ns == stamp_ns for item in self._pending) or stamp_ns == self._released_ns:
             self._drops[lidar, "duplicate"] += 1
@@ -257,6 +260,11 @@ class Synchroniser(Generic[C, F]):
             ready.append(self._make(self._pending.pop(0), now_ns))
         return ready
 
+    def _why_no_cloud(self) -> AbsenceReason:
+        if self._cloud_invalid:
+            return AbsenceReason.INVALID
+        return AbsenceReason.LATE if self._newest_cloud_ns else AbsenceReason.NEVER_SEEN
+
     def _make(self, item: _Pending[C], now_ns: int) -> SyncedSet[C, F]:
         pivot_ns, lidar = item.stamp_ns, self.settings.lidar
         cameras: dict[str, F] = {}
@@ -265,7 +273,7 @@ class Synchroniser(Generic[C, F]):
         if item.cloud is not None:
             stamps_ns[lidar] = pivot_ns
         else:
-            absent[lidar] = AbsenceReason.LATE if self._newest_cloud_ns else AbsenceReason.NEVER_SEEN
+            absent[lidar] = self._why_no_cloud()
         for name, queue in self._queues.items():
             taken = queue.take(pivot_ns)
             if taken is not None:

@@ -38,15 +38,17 @@ def feed(sync: Synchroniser[Item, Item], items: list[Item]) -> list[Any]:
 
 @st.composite
 def streams(draw: st.DrawFn) -> list[list[Item]]:
-    """One list a sensor: LiDAR at 10 Hz with gaps, cameras at 10 to 30 Hz with a phase and jitter of a tenth."""
+    """One list a sensor: LiDAR at 10 Hz with gaps, cameras at 10 to 30 Hz with a phase and jitter of a fortieth."""
     found = []
     for sensor in ["lidar", "a", "b", "c"]:
         period = 100 if sensor == "lidar" else draw(st.sampled_from([33, 50, 100]))
         phase = draw(st.integers(0, period))
-        jitter = draw(st.lists(st.integers(-period // 20, period // 20), min_size=12, max_size=12))
+        jitter = draw(st.lists(st.integers(-25 * period, 25 * period), min_size=12, max_size=12))
         kept = draw(st.lists(st.booleans(), min_size=12, max_size=12)) if sensor == "lidar" else [True] * 12
         stamps = [
-            T0 + (phase + i * period + j) * MS for i, (j, keep) in enumerate(zip(jitter, kept, strict=True)) if keep
+            T0 + (phase + i * period) * MS + j * 1000
+            for i, (j, keep) in enumerate(zip(jitter, kept, strict=True))
+            if keep
         ]
         found.append([Item(sensor, stamp) for stamp in stamps])
     return found

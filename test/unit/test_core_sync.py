@@ -281,6 +281,15 @@ def test_silent_lidar_gives_camera_only_sets() -> None:
     assert (second.stamp_ns, offsets_ms(second)) == (rig.clock(390), {"cam0": 0, "cam1": 1})
 
 
+def test_broken_clouds_are_named() -> None:
+    rig = Rig(1)
+    rig.cloud(-100)
+    rig.sync.note_invalid("lidar", rig.clock(0), rig.clock(0), "truncated")
+    (ready,) = rig.image(0, 290)
+    assert ready.absent == {"lidar": AbsenceReason.INVALID}
+    assert rig.sync.drops_by_sensor["lidar", "truncated"] == 1
+
+
 def test_next_camera_takes_over_as_pivot() -> None:
     rig = Rig(2)
     stamps = [s.stamp_ns for at in range(0, 2000, 100) for s in rig.image(1, at)]
