@@ -47,7 +47,8 @@ def make_detector(name: str, config: Config, isolation: str) -> Detector:
     if isolation == ISOLATED:
         from percept_ros.detectors.process import DetectorSpec, ProcessDetector
 
-        return ProcessDetector(DetectorSpec("percept_ros.detectors.open:open_detector", arguments))
+        spec = DetectorSpec("percept_ros.detectors.open:open_detector", arguments, cameras=False)
+        return ProcessDetector(spec)
     from percept_ros.detectors.open import open_detector
 
     return open_detector(**arguments)
