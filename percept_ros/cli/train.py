@@ -60,7 +60,8 @@ def lidar_pillars(
     require_torch()
     import torch
 
-    from percept_ros.train.lidar_pillars import Recipe, train
+    from percept_ros.train.lidar_pillars import train
+    from percept_ros.train.loop import Recipe
     from percept_ros.train.simulated import fill
 
     if threads:
@@ -80,14 +81,16 @@ def lidar_pillars(
 
 def _fit_into(minutes: float, folder: Path, seed: int) -> tuple[int, int]:
     """Scans and steps that fit: a quarter of the time simulates, the rest trains."""
-    from percept_ros.train.lidar_pillars import Recipe, seconds_per_step
+    from percept_ros.train.lidar_pillars import batches, make_trainer
+    from percept_ros.train.loop import Recipe, seconds_per_step
     from percept_ros.train.simulated import fill
 
     started = time.monotonic()
     fill(folder, 20, seed, note)
     per_scan_s = max(0.01, (time.monotonic() - started) / 20)
     scans = max(20, int(SIMULATION_SHARE * minutes * 60.0 / per_scan_s))
-    per_step_s = seconds_per_step(folder, Recipe(seed=seed))
+    recipe = Recipe(seed=seed)
+    per_step_s = seconds_per_step(make_trainer(recipe), batches(folder, recipe, 0))
     steps = max(1, int((1.0 - SIMULATION_SHARE) * minutes * 60.0 / per_step_s))
     note(f"{minutes:g} minutes: {scans} scans, {steps} steps")
     return scans, steps

@@ -27,8 +27,18 @@ class Augmentation:
     sector_probability: float = 0.15
 
 
-def augment(scan: Scan, how: Augmentation, rng: np.random.Generator) -> tuple[F32, F64, GroundPlane]:
-    """Points and boxes turned, mirrored and scaled, points thinned; and a slightly wrong road plane."""
+@dataclass(frozen=True, slots=True)
+class Augmented:
+    """A changed scan. matrix: (3, 3) that turned, mirrored and scaled it. plane: a slightly wrong road plane."""
+
+    points: F32
+    boxes: F64
+    plane: GroundPlane
+    matrix: F64
+
+
+def augment(scan: Scan, how: Augmentation, rng: np.random.Generator) -> Augmented:
+    """Points and boxes turned, mirrored and scaled, and points thinned."""
     points = _thin(scan.points, how, rng)
     turn, scale = rng.uniform(-np.pi, np.pi), 1.0 + how.scale * rng.uniform(-1, 1)
     mirror = 1.0 if rng.random() < 0.5 else -1.0
@@ -41,7 +51,7 @@ def augment(scan: Scan, how: Augmentation, rng: np.random.Generator) -> tuple[F3
     points = points @ matrix.T.astype(np.float32)
     if rng.random() < 0.5:
         points += rng.standard_normal(points.shape, np.float32) * np.float32(how.jitter_sigma_m * rng.random())
-    return points, boxes, _wrong_plane(how, rng)
+    return Augmented(points, boxes, _wrong_plane(how, rng), matrix)
 
 
 def _wrong_plane(how: Augmentation, rng: np.random.Generator) -> GroundPlane:

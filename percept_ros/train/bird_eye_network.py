@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 BOX_CHANNELS = 10
 HEAT_PRIOR = 0.01
-OUTPUT_STRIDE = 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,5 +177,5 @@ def _fit_network(z: F64, y: F64, w: F64, recipe: Recipe, hidden: int, seed: int)
         decayed[-1] = 0
         return value + 0.5 * recipe.decay * float(decayed @ decayed), grad + recipe.decay * decayed
 
-    p = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 250, "maxfun": 300}).x
+    p = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 160, "maxfun": 200}).x
     return p[:n_hidden].reshape(h, f + 1), p[n_hidden:]

@@ -15,8 +15,9 @@ from percept_ros.core.decode import CentreHeads, decode_centres
 from percept_ros.errors import ModelError
 from percept_ros.inference.manifest import Artefact, Manifest, Step, Tensor, sha256_of, write_manifest
 from percept_ros.settings import to_dict
-from percept_ros.train.bird_eye_network import OUTPUT_STRIDE, BirdEyeNetwork, ExportedNetwork, NetworkSize
+from percept_ros.train.bird_eye_network import BirdEyeNetwork, ExportedNetwork, NetworkSize
 from percept_ros.train.scans import CLASSES, load_scan
+from percept_ros.train.windows import OUTPUT_STRIDE
 from percept_ros.types import F32
 
 OPSET = 17

@@ -72,8 +72,9 @@ def test_a_broken_scan_file_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_augmented_points_stay_in_their_boxes(seed: int) -> None:
     how = Augmentation(drop_probability=0.0, beams_probability=0.0, sector_probability=0.0, jitter_sigma_m=0.0)
-    points, turned, _ = augment(scan(), how, np.random.default_rng(seed))
-    x, y, z, length, width, height, yaw = turned[0]
+    changed = augment(scan(), how, np.random.default_rng(seed))
+    points = changed.points
+    x, y, z, length, width, height, yaw = changed.boxes[0]
     offset = points - np.array([x, y, z], np.float32)
     along = np.abs(offset[:, 0] * np.cos(yaw) + offset[:, 1] * np.sin(yaw)) < length / 2
     across = np.abs(offset[:, 1] * np.cos(yaw) - offset[:, 0] * np.sin(yaw)) < width / 2
