@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from percept_ros.simulate.lidar import Ground
 from percept_ros.simulate.terrain import GroundLabel, Patch
-from percept_ros.types import F32, F64, U8
+from percept_ros.types import F32, U8
+
+Floats = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ class Street:
         reflectivity[GroundLabel.PAINT] = rng.uniform(0.5, 0.95)
         return Street(edges, middle, lane, lanes, crossing, reflectivity)
 
-    def labels(self, x: F64, y: F64) -> U8:
+    def labels(self, x: Floats, y: Floats) -> U8:
         """``GroundLabel`` at positions x, y (broadcast together)."""
         road = (y > self.edges_m[0]) & (y < self.edges_m[1])
         if self.crossing_m is not None:
@@ -53,7 +56,7 @@ class Street:
             value = np.where(line & dash & road, GroundLabel.PAINT, value)
         return value.astype(np.uint8)
 
-    def paint(self, x: F64, y: F64) -> F64:
+    def paint(self, x: Floats, y: Floats) -> Floats:
         """Reflectivity at positions x, y, blotched."""
         patch = 1 + 0.15 * np.sin(0.9 * x + 2.0 * np.sin(0.31 * y)) * np.sin(1.1 * y + 1.7 * np.sin(0.23 * x))
         return np.asarray(self.reflectivity[self.labels(x, y)] * patch)
@@ -78,6 +81,6 @@ def random_ground(rng: np.random.Generator, street: Street, reach_m: float = 125
             height += wave * (np.sin(kx * x + ky * y + phase) - np.sin(phase) - np.cos(phase) * (kx * x + ky * y))
     limit = 0.05 * np.hypot(x, y)
     height = limit * np.tanh(height / np.maximum(limit, 1e-6))
-    fine = np.arange(-100.0, 100.0, 0.5) + 0.25
+    fine = (np.arange(-100.0, 100.0, 0.5) + 0.25).astype(np.float32)
     paint = street.paint(fine[:, None], fine[None, :]).astype(np.float32)
     return Ground(-reach_m, -reach_m, 2.0, height.astype(np.float32), -100.0, -100.0, 0.5, paint)

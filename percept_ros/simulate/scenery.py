@@ -146,6 +146,21 @@ def bush(rng: np.random.Generator) -> Shape:
     return shape
 
 
+def thicket(rng: np.random.Generator) -> Shape:
+    """Undergrowth: many shrubs and young trees that run into each other, along x."""
+    shape = Shape()
+    half, deep, high = float(rng.uniform(2, 8)), float(rng.uniform(0.8, 3.5)), float(rng.uniform(0.6, 5.0))
+    for _ in range(int(half * deep * 0.7) + 4):
+        x, y = float(rng.uniform(-half, half)), float(rng.uniform(-deep, deep))
+        radius, top = float(rng.uniform(0.3, 1.3)), high * float(rng.uniform(0.2, 1.0))
+        foot = float(rng.uniform(-0.2, 0.3)) * top
+        shape.prism(2, (x, y, foot), top - foot, (radius, radius * float(rng.uniform(0.3, 1.0))), leaves(rng, 0.2, 1.5))
+    for _ in range(int(rng.integers(0, 4))):
+        x, y = float(rng.uniform(-half, half)), float(rng.uniform(-deep, deep))
+        shape.prism(2, (x, y, -0.3), high + 0.5, (0.08, 0.06), BARK)
+    return shape
+
+
 def kerb(rng: np.random.Generator, half: float = 20.0, wide: float = 2.0) -> Shape:
     """A raised pavement strip, along x, its edge at y = 0 and its body towards +y."""
     shape = Shape()

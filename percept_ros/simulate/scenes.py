@@ -109,7 +109,7 @@ def _fill(
             class_id = C(rng.choice([C.CAR, C.CAR, C.CAR, C.TRUCK, C.PEDESTRIAN, C.BICYCLE, C.MOTORCYCLE, C.BUS]))
             speed = 0.0 if rng.random() < 0.6 else float(rng.uniform(0, 6))
             layout.actor(class_id, (*rng.uniform(-60, 60, 2), rng.uniform(-np.pi, np.pi)), speed)
-    _roadside(layout, rng, edges, rng.uniform(0.3, 1.5))
+    _roadside(layout, rng, edges, rng.uniform(0.3, 1.7))
     _backdrop(layout, rng, edges)
 
 
@@ -178,7 +178,7 @@ def _roadside(layout: Layout, rng: np.random.Generator, edges: tuple[float, floa
                 layout.thing(scenery.building(rng), (x, back + out * rng.uniform(4, 14), facing + rng.normal(0, 0.03)))
         for maker, count in _ROADSIDE:
             for _ in range(int(rng.poisson(count * density))):
-                deep = abs(rng.normal(0, 6.0)) if maker in _FREE else abs(rng.normal(0, 1.5))
+                deep = float(rng.exponential(8.0)) if maker in _FREE else abs(rng.normal(0, 1.5))
                 at = (rng.uniform(-70, 70), (back if maker not in _FREE else edge + out * 0.6) + out * deep)
                 yaw = rng.normal(0, 0.05) if maker in _ALONG else rng.uniform(-np.pi, np.pi)
                 layout.thing(maker(rng), (*at, yaw))
@@ -219,8 +219,9 @@ _ROADSIDE = (
     (scenery.hedge, 1.5),
     (scenery.fence, 1.2),
     (scenery.guard_rail, 0.4),
+    (scenery.thicket, 3.0),
 )
-_FREE = (scenery.tree, scenery.bush, scenery.pole, scenery.sign, scenery.clutter)
+_FREE = (scenery.thicket, scenery.tree, scenery.bush, scenery.pole, scenery.sign, scenery.clutter)
 _ALONG = (scenery.wall, scenery.hedge, scenery.fence, scenery.guard_rail)
 
 

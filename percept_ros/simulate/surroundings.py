@@ -169,7 +169,7 @@ def _furniture(b: _Builder, rng: np.random.Generator, side: float, start: float,
     for along in np.arange(start + 2.0, start + STRETCH_M, 9.0):
         if rng.random() < 0.5 * manners.green:
             b.thing(scenery.tree(rng), float(along), side * (back + rng.uniform(0.3, 2.0)), rng.uniform(0, 6), 0.3)
-    for maker, count in ((scenery.bush, 1.5), (scenery.clutter, 1.0)):
+    for maker, count in ((scenery.bush, 1.5), (scenery.clutter, 1.0), (scenery.thicket, 0.6 * manners.green)):
         for _ in range(int(rng.poisson(count))):
             b.thing(
                 maker(rng),
@@ -191,7 +191,8 @@ def _backs(b: _Builder, rng: np.random.Generator, side: float, start: float, bac
     else:
         for _ in range(int(rng.integers(2, 7))):
             offset = side * (back + rng.uniform(5.0, 30.0))
-            b.thing(scenery.tree(rng), rng.uniform(start, start + STRETCH_M), offset, rng.uniform(0, 6), 3.0)
+            shape = scenery.tree(rng) if rng.random() < 0.6 else scenery.thicket(rng)
+            b.thing(shape, rng.uniform(start, start + STRETCH_M), offset, rng.uniform(0, 6), 3.0)
     kind = rng.random()
     makers = ((0.2, scenery.hedge), (0.35, scenery.wall), (0.5, scenery.fence), (0.56, scenery.guard_rail))
     for limit, maker in makers:
