@@ -227,7 +227,7 @@ bool looks_like_a_box(const Job& job, int32_t cluster) {
     if (range[k] < 1e8f) w.outline.push_back(nearest[k]);
   }
   const Rectangle box = fit_rectangle(w.outline);
-  return box.residual < 0.35f && std::min(box.length, box.width) < 3.2f;
+  return box.residual < 0.5f && std::min(box.length, box.width) < 3.4f;
 }
 
 // Cells of clusters too long for a car that have low and tall parts are joined again, low with low and tall with tall: a

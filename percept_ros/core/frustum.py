@@ -55,7 +55,8 @@ def propose(
         class_id = ObjectClass(int(seen.class_ids[row]))
         if shape_class(class_id) not in SHAPES:
             continue
-        points = _layer(seen.boxes_px[row], pixels, depth, near, min_points)
+        reach_m = SHAPES[shape_class(class_id)].usual[0] + 0.5
+        points = _layer(seen.boxes_px[row], reach_m, pixels, depth, near, min_points)
         if points is None:
             continue
         box = _box(class_id, points, seen.boxes_px[row], view)
@@ -78,8 +79,11 @@ def _project(points_base: F32, view: CameraView, boxes_px: F64) -> tuple[F32, F3
     return pixels, depth, points
 
 
-def _layer(box_px: F64, pixels: F32, depth: F32, points: F32, min_points: int) -> F32 | None:
-    """(K, 3) returns of the nearest dense depth layer in the middle of an image box, or None."""
+def _layer(box_px: F64, reach_m: float, pixels: F32, depth: F32, points: F32, min_points: int) -> F32 | None:
+    """(K, 3) returns of the nearest dense depth layer in the middle of an image box and of what joins it behind, or None.
+
+    reach_m: the layer is at most this deep; a gap of a metre ends it.
+    """
     size = box_px[2:] - box_px[:2]
     low, high = box_px[:2] + _SHRINK * size, box_px[2:] - _SHRINK * size
     inside = ((pixels > low) & (pixels < high)).all(axis=1)
@@ -88,8 +92,10 @@ def _layer(box_px: F64, pixels: F32, depth: F32, points: F32, min_points: int) -
     near, where = depth[inside], points[inside]
     bins = np.bincount((near / _LAYER_M).astype(np.int64))
     dense = bins + np.append(bins[1:], 0)
-    first = int(np.flatnonzero(dense >= max(min_points, 0.3 * dense.max()))[0]) * _LAYER_M
-    layer = (near >= first) & (near < first + 2.5)
+    first = int(np.flatnonzero(dense >= max(min_points, 0.3 * dense.max()))[0])
+    empty = np.flatnonzero(dense[first:] == 0)
+    last = first + (int(empty[0]) if len(empty) else len(dense))
+    layer = (near >= first * _LAYER_M) & (near < min(last * _LAYER_M, first * _LAYER_M + reach_m))
     kept: F32 = where[layer]
     return kept if len(kept) >= min_points else None
 
@@ -108,11 +114,23 @@ def _box(class_id: ObjectClass, points: F32, box_px: F64, view: CameraView) -> F
     return box_as(class_id, rectangle, bottom, height, view.base_SE3_camera[:2, 3])
 
 
+def _part_of_lorry(detections: Detections, box: F64) -> bool:
+    """Whether the middle of ``box`` lies in a much longer box that may be a lorry."""
+    boxes = detections.boxes
+    dx, dy = box[0] - boxes[:, 0], box[1] - boxes[:, 1]
+    c, s = np.cos(boxes[:, 6]), np.sin(boxes[:, 6])
+    inside = (np.abs(dx * c + dy * s) < boxes[:, 3] / 2) & (np.abs(dy * c - dx * s) < boxes[:, 4] / 2)
+    lorry = (boxes[:, 3] > 1.2 * box[3]) & (detections.class_probabilities[:, ObjectClass.TRUCK] > 0.1)
+    return bool((inside & lorry).any())
+
+
 def _append(detections: Detections, found: list[tuple[F64, int, float]], view: CameraView) -> Detections:
     scores = detections.scores.copy()
     new: list[tuple[F64, int, float]] = []
     for box, class_id, score in found:
         apart = np.hypot(*(detections.boxes[:, :2] - box[:2]).T)
+        if _part_of_lorry(detections, box):
+            continue
         same = apart < 0.5 * np.minimum(box[3], detections.boxes[:, 3]) + 0.3
         if (same & (detections.class_ids != ObjectClass.UNKNOWN) & (scores >= score)).any():
             continue

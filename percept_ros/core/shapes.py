@@ -47,7 +47,8 @@ class Shape:
     """Sizes of one class, metres.
 
     usual: length, width, height that a hidden side is extended to. length, width: of an edge seen in full. top: height of the
-    highest return. weight: score of a perfect fit. needs_both: both edges must fit. one_side: factor where only one does.
+    highest return. weight: score of a perfect fit. needs_both: both edges must fit. one_side: factor where only one
+    does. rough: how much farther from its rectangle's edges than a car's the outline may lie.
     """
 
     usual: tuple[float, float, float]
@@ -57,6 +58,7 @@ class Shape:
     weight: float
     needs_both: bool = False
     one_side: float = 1.0
+    rough: float = 1.0
 
 
 SHAPES: dict[ObjectClass, Shape] = {
@@ -85,8 +87,7 @@ def obstacles(clusters: F32, sensor_xy: F64) -> tuple[F64, F64, F64]:
     if not len(clusters):
         return np.zeros((0, 7)), np.zeros(0), np.zeros((0, NUM_CLASSES))
     c = clusters.astype(np.float64)
-    quality = _quality(c)
-    fits = np.stack([_fits(c, shape) for shape in SHAPES.values()], axis=1) * quality[:, None, None]
+    fits = np.stack([_fits(c, shape) * _quality(c, shape)[:, None] for shape in SHAPES.values()], axis=1)
     probabilities = np.zeros((len(c), NUM_CLASSES))
     probabilities[:, list(SHAPES)] = fits.max(axis=2)
     scores: F64 = probabilities.max(axis=1)
@@ -109,10 +110,10 @@ def _at_most(x: F64, sure: float, never: float) -> F64:
     return value
 
 
-def _quality(c: F64) -> F64:
+def _quality(c: F64, shape: Shape) -> F64:
     """How much a cluster looks like one solid body that stands on the road, [0, 1]."""
     far = 0.004 * c[:, Column.RANGE]
-    surface = _at_most(c[:, Column.RESIDUAL] - far, 0.1, 0.35)
+    surface = _at_most(c[:, Column.RESIDUAL] - far, 0.1 * shape.rough, 0.35 * shape.rough)
     solid = _at_most(c[:, Column.DEPTH], 1.2, 2.2)
     stands = _at_most(c[:, Column.BOTTOM] - far, 0.45, 0.9)
     count: F64 = 1.0 - np.exp(-c[:, Column.POINTS] / 10.0)

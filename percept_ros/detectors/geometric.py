@@ -12,6 +12,9 @@ from percept_ros.inference.cluster import ClusterConfig, ClusterEngine
 from percept_ros.settings import setting
 from percept_ros.types import LIDAR_BIT, Detections, ObjectClass, SensorSet
 
+_WHOLE_PER_M = 0.15
+"""How much a metre of length adds to the rank of a box among those it overlaps: a lorry outranks cars seen in its side."""
+
 
 @dataclass(frozen=True, slots=True)
 class GeometricConfig:
@@ -54,7 +57,7 @@ class GeometricDetector:
         found = self._engine.infer({"points": cloud.points, "base_SE3_lidar": pose}, deadline_ns=deadline_ns)
         boxes, scores, probabilities = obstacles(found["clusters"], pose[:2, 3])
         unknown = probabilities.argmax(axis=1) == ObjectClass.UNKNOWN
-        keep = alone(boxes, np.where(unknown, 0.0, scores))
+        keep = alone(boxes, np.where(unknown, 0.0, scores * (1.0 + _WHOLE_PER_M * boxes[:, 3])))
         wanted = np.where(unknown, self._config.keep_unknown, scores >= self._config.min_score)
         keep = keep[wanted[keep]]
         count = len(keep)

@@ -44,7 +44,7 @@ class ClusterConfig:
     join_near_m: float = setting(0.35, "cells this close join at range 0", low=0.05, high=3.0)
     join_per_m: float = setting(0.01, "more for each metre of range", low=0.0, high=0.1)
     join_far_m: float = setting(0.9, "but at most this", low=0.05, high=3.0)
-    split_length_m: float = setting(14.0, "longer clusters are taken apart again", low=1.0, high=100.0)
+    split_length_m: float = setting(20.0, "longer clusters are taken apart again", low=1.0, high=100.0)
     min_points: int = setting(5, "smaller clusters are dropped", low=1, high=1000)
 
 
