@@ -173,16 +173,19 @@ def bytes_of(data: Any) -> U8:
 
 def _from_packed(encoding: Encoding, data: U8, size: tuple[int, int, int], big: bool, out: U8 | None) -> U8:
     height, width, step = size
-    start, pixel = (0 if big else 1) if encoding.depth == 2 else 0, encoding.channels * encoding.depth
-    shape, strides = (height, width, encoding.channels), (step, pixel, encoding.depth)
-    pixels: U8 = np.ndarray(shape, np.uint8, data.data, start, strides)
+    if encoding.depth == 2:
+        data, step = _high_bytes(data, height, width * encoding.channels, step, big), width * encoding.channels
+    shape, strides = (height, width, encoding.channels), (step, encoding.channels, 1)
+    pixels: U8 = np.ndarray(shape, np.uint8, data.data, 0, strides)
     if encoding.channels == 1:
         pixels = pixels[:, :, 0]
-    if encoding.code is None:
-        return deliver(pixels, out)
-    if encoding.depth == 2:
-        pixels = np.ascontiguousarray(pixels)
-    return deliver(cv2.cvtColor(pixels, encoding.code, dst=out), out)
+    return deliver(pixels if encoding.code is None else cv2.cvtColor(pixels, encoding.code, dst=out), out)
+
+
+def _high_bytes(data: U8, height: int, values: int, step: int, big: bool) -> U8:
+    """(height, values) high byte of each sixteen-bit value."""
+    pairs: U8 = np.ndarray((height, values, 2), np.uint8, data.data, 0, (step, 2, 1))
+    return np.ascontiguousarray(cv2.extractChannel(pairs, 0 if big else 1))
 
 
 def _from_two_planes(encoding: Encoding, data: U8, height: int, width: int, step: int, out: U8 | None) -> U8:
