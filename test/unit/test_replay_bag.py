@@ -252,3 +252,25 @@ def test_impossible_storages_are_refused(tmp_path: Path) -> None:
 def test_own_messages_are_in_the_type_store() -> None:
     names = {file.stem for file in definitions_folder().glob("*.msg")}
     assert {f"percept_ros/msg/{name}" for name in names} <= set(typestore().types)
+
+
+@pytest.mark.parametrize("kind", ["mcap", "zstd", "db3"])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(spots=st.lists(st.tuples(st.floats(0.0, 0.9999), st.integers(0, 255)), min_size=1, max_size=30))
+def test_damaged_bytes_are_never_more_than_a_recording_error(
+    whole: dict[str, Path], tmp_path: Path, kind: str, spots: list[tuple[float, int]]
+) -> None:
+    data = bytearray(whole[kind].read_bytes())
+    for share, value in spots:
+        # Half of the spots go where structure is dense: the beginning and the index at the end.
+        at = int(len(data) * share) if value % 2 else int(2000 * share) - 1000
+        data[at] = value
+    hurt = tmp_path / whole[kind].name
+    hurt.write_bytes(data)
+    try:
+        with BagReader(hurt) as reader:
+            assert reader.count() < 100_000
+            for _ in reader.messages():
+                pass
+    except RecordingError as exc:
+        assert hurt.name in str(exc)  # noqa: PT017
