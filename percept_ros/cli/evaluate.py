@@ -44,7 +44,7 @@ def data_root(root: Path | None, folder: str) -> Path:
 def detect(
     dataset: str = typer.Option(..., help="sim, kitti, recorded, av2 or kitti-drive"),
     root: Path | None = typer.Option(None, help="folder of the data set; else its usual name under PERCEPT_DATA"),
-    model: str = typer.Option("lidar_pillars", help="model folder, or name of a model in models/"),
+    model: str = typer.Option("lidar_pillars", help="geometric, model folder, or name of a model in models/"),
     precision: str = typer.Option("", help="only artefacts of this precision: fp32, fp16 or int8"),
     camera_model: Path | None = typer.Option(None, help="2D model whose boxes are the reference (kitti-drive)"),
     score: float = typer.Option(0.3, min=0.0, max=1.0, help="working point of recall and false boxes"),
@@ -56,10 +56,8 @@ def detect(
 
     Example: percept evaluate detect --dataset av2 --root ../shared/data/av2_log --json
     """
-    from percept_ros.detectors.learned import LearnedDetector
-
     scorer = _scorer(dataset, root, camera_model, score, seed, scenes)
-    detector = LearnedDetector(model, precision=precision or None, score_threshold=0.05)
+    detector = _detector(model, precision)
     detector.load()
     try:
         result = {"dataset": dataset, "model": detector.model, **scorer(detector)}
@@ -69,6 +67,17 @@ def detect(
         emit_json(result)
     else:
         _show(result)
+
+
+def _detector(model: str, precision: str) -> Any:
+    """The detector called ``model``, not loaded; learned ones give weak boxes too, for the whole precision-recall curve."""
+    from percept_ros.detectors.learned import LearnedDetector
+    from percept_ros.detectors.open import open_detector
+
+    found = open_detector(model)
+    if isinstance(found, LearnedDetector):
+        return LearnedDetector(model, precision=precision or None, score_threshold=0.05)
+    return found
 
 
 def _scorer(
