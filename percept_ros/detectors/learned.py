@@ -1,4 +1,4 @@
-"""Detector over a learned bird's-eye model: fit the road, rasterise into a reused image, infer, decode."""
+"""Detector over a learned bird's-eye model, of the LiDAR alone or with cameras: fit the road, rasterise, infer, decode."""
 
 from __future__ import annotations
 
@@ -9,17 +9,38 @@ import numpy as np
 
 from percept_ros.core.bev import BevGrid, BevRasteriser, GroundPlane, fit_ground
 from percept_ros.core.decode import BOX_CHANNELS, CentreHeads, decode_centres
+from percept_ros.core.lift import ImageInput, camera_inputs
 from percept_ros.errors import EngineClosed, InferenceError, ManifestError
 from percept_ros.inference.engine import InferenceEngine, Tensors
 from percept_ros.inference.manifest import Manifest, find_model, load_manifest
 from percept_ros.inference.model import open_model
 from percept_ros.inference.options import EngineOptions
-from percept_ros.types import F64, I64, LIDAR_BIT, NUM_CLASSES, Detections, SensorSet
+from percept_ros.settings import setting
+from percept_ros.types import F32, F64, I64, LIDAR_BIT, NUM_CLASSES, Detections, SensorSet
 
 PREPROCESS = "bev_raster"
+WITH_CAMERAS = "bev_raster_cameras"
 POSTPROCESS = "centre_heads"
 _LEAST_SHARE = 0.01
 """Every class of the model keeps at least this weight, so that later evidence can change the class."""
+
+
+@dataclass(frozen=True, slots=True)
+class FusionInput:
+    """Parameters of ``bev_raster_cameras``."""
+
+    grid: BevGrid = setting(BevGrid(), "LiDAR image")
+    images: ImageInput = setting(ImageInput(), "camera images")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a manifest asks for. images: None when the model takes no cameras. classes: (C,) ``ObjectClass``."""
+
+    grid: BevGrid
+    images: ImageInput | None
+    heads: CentreHeads
+    classes: I64
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +50,16 @@ class _Open:
     manifest: Manifest
     engine: InferenceEngine
     raster: BevRasteriser
-    heads: CentreHeads
-    classes: I64
+    plan: Plan
 
 
 class LearnedDetector:
-    """Satisfies ``detectors.detector.Detector`` for models with ``bev_raster`` input and ``centre_heads`` output.
+    """Satisfies ``detectors.detector.Detector`` for models with ``bev_raster`` (inputs: ``bev``) or ``bev_raster_cameras``
+    (inputs: ``bev``, ``images``, ``projections``) and ``centre_heads`` output.
 
     folder: model folder, or the name of a model in models/. engine, precision: only artefacts of that format or
-    precision. score_threshold: overrides the manifest's. Without a sweep it detects nothing.
+    precision. score_threshold: overrides the manifest's. Without a sweep, and without a
+    camera that the model takes, it detects nothing.
     """
 
     def __init__(
@@ -69,40 +91,51 @@ class LearnedDetector:
         """Check the manifest, open the best artefact and warm it. Raises ModelError."""
         self.close()
         folder = find_model(self._folder)
-        grid, heads, classes = read_manifest(load_manifest(folder))
+        plan = read_manifest(load_manifest(folder))
         if self._score_threshold is not None:
-            heads = replace(heads, score_threshold=self._score_threshold)
+            plan = replace(plan, heads=replace(plan.heads, score_threshold=self._score_threshold))
         manifest, engine = open_model(folder, engine=self._format, precision=self._precision, options=self._options)
         engine.warm_up()
-        self._open = _Open(manifest, engine, BevRasteriser(grid), heads, classes)
+        self._open = _Open(manifest, engine, BevRasteriser(plan.grid), plan)
 
     def detect(self, sensors: SensorSet, *, deadline_ns: int | None = None) -> Detections:
         """3D boxes in the base frame. Raises InferenceError when the LiDAR's extrinsic is missing."""
         opened = self._open
         if opened is None:
             raise EngineClosed(f"detector '{self.model}' is used before load or after close")
+        has_camera = opened.plan.images is not None and bool(sensors.views)
+        if sensors.cloud is None and not has_camera:
+            return Detections.empty(sensors.stamp_ns, self._frame_id)
+        inputs, mask = {"bev": self._draw(opened, sensors)}, LIDAR_BIT if sensors.cloud is not None else 0
+        if opened.plan.images is not None:
+            images, projections, bits = camera_inputs(sensors.cameras, sensors.views, self.ground, opened.plan.images)
+            inputs |= {"images": images, "projections": projections}
+            mask |= bits
+        outputs = opened.engine.infer(inputs, deadline_ns=deadline_ns)
+        return self._decode(opened.plan, outputs, sensors.stamp_ns, mask)
+
+    def _draw(self, opened: _Open, sensors: SensorSet) -> F32:
         cloud = sensors.cloud
         if cloud is None:
-            return Detections.empty(sensors.stamp_ns, self._frame_id)
+            self.ground = GroundPlane()
+            return opened.raster.rasterise(np.zeros((0, 3), np.float32))
         if cloud.sensor not in sensors.base_SE3:
             raise InferenceError(f"sweep of '{cloud.sensor}' has no extrinsic: give base_SE3_lidar by TF or config")
         pose = sensors.base_SE3[cloud.sensor]
         self.ground = fit_ground(cloud.points, pose)
-        image = opened.raster.rasterise(cloud.points, pose, self.ground)
-        outputs = opened.engine.infer({opened.manifest.inputs[0].name: image}, deadline_ns=deadline_ns)
-        return self._decode(opened, outputs, sensors.stamp_ns)
+        return opened.raster.rasterise(cloud.points, pose, self.ground)
 
-    def _decode(self, opened: _Open, outputs: Tensors, stamp_ns: int) -> Detections:
-        boxes, scores, shares = decode_centres(outputs["heat"][0], outputs["box"][0], opened.heads)
+    def _decode(self, plan: Plan, outputs: Tensors, stamp_ns: int, mask: int) -> Detections:
+        boxes, scores, shares = decode_centres(outputs["heat"][0], outputs["box"][0], plan.heads)
         boxes[:, 2] += self.ground.at(boxes[:, :2])
         return Detections(
             stamp_ns,
             self._frame_id,
             boxes,
             np.minimum(scores, 1.0),
-            class_probabilities(shares, opened.classes),
+            class_probabilities(shares, plan.classes),
             np.full((len(boxes), 2), np.nan),
-            np.full(len(boxes), LIDAR_BIT, np.uint32),
+            np.full(len(boxes), mask, np.uint32),
         )
 
     def close(self) -> None:
@@ -113,15 +146,20 @@ class LearnedDetector:
             self._open = None
 
 
-def read_manifest(manifest: Manifest) -> tuple[BevGrid, CentreHeads, I64]:
-    """Grid, decoding and (C,) ``ObjectClass`` of a bird's-eye model. Raises ManifestError when it is none."""
-    kinds = (manifest.preprocess.kind, manifest.postprocess.kind)
-    if manifest.kind != "detector3d" or kinds != (PREPROCESS, POSTPROCESS):
+def read_manifest(manifest: Manifest) -> Plan:
+    """How to run a bird's-eye model. Raises ManifestError when it is none."""
+    before, after = manifest.preprocess.kind, manifest.postprocess.kind
+    if manifest.kind != "detector3d" or before not in (PREPROCESS, WITH_CAMERAS) or after != POSTPROCESS:
         raise ManifestError(
-            f"model '{manifest.name}' ({manifest.kind}) has pre- and post-processing {kinds}, expected a detector3d with"
-            f" {(PREPROCESS, POSTPROCESS)}"
+            f"model '{manifest.name}' ({manifest.kind}) has pre- and post-processing {(before, after)}, expected a"
+            f" detector3d with {PREPROCESS} or {WITH_CAMERAS}, and {POSTPROCESS}"
         )
-    grid, heads = manifest.preprocess.read(BevGrid), manifest.postprocess.read(CentreHeads)
+    if before == WITH_CAMERAS:
+        fusion = manifest.preprocess.read(FusionInput)
+        grid, images = fusion.grid, fusion.images
+    else:
+        grid, images = manifest.preprocess.read(BevGrid), None
+    heads = manifest.postprocess.read(CentreHeads)
     if None in manifest.object_classes:
         raise ManifestError(f"model '{manifest.name}': every class of {manifest.classes} must map to an ObjectClass")
     expected = {"heat": (1, len(manifest.classes)), "box": (1, len(BOX_CHANNELS))}
@@ -129,7 +167,8 @@ def read_manifest(manifest: Manifest) -> tuple[BevGrid, CentreHeads, I64]:
         shapes = [t.shape[:2] for t in manifest.outputs if t.name == name]
         if shapes != [leading]:
             raise ManifestError(f"model '{manifest.name}': output '{name}' must have shape {[*leading, 'H', 'W']}")
-    return grid, heads, np.array([int(c) for c in manifest.object_classes if c is not None], np.int64)
+    classes = np.array([int(c) for c in manifest.object_classes if c is not None], np.int64)
+    return Plan(grid, images, heads, classes)
 
 
 def class_probabilities(scores: F64, classes: I64) -> F64:

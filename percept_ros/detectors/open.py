@@ -14,6 +14,7 @@ GEOMETRIC = "geometric"
 
 DETECTORS = {
     "bev_raster": "percept_ros.detectors.learned:LearnedDetector",
+    "bev_raster_cameras": "percept_ros.detectors.learned:LearnedDetector",
     "pillars": "percept_ros.detectors.pointpillars:PointPillarsDetector",
     "points": "percept_ros.detectors.pointpillars:PointPillarsDetector",
     "centerpoint": "percept_ros.detectors.centerpoint:CenterPointDetector",
