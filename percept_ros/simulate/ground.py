@@ -81,6 +81,8 @@ def random_ground(rng: np.random.Generator, street: Street, reach_m: float = 125
             height += wave * (np.sin(kx * x + ky * y + phase) - np.sin(phase) - np.cos(phase) * (kx * x + ky * y))
     limit = 0.05 * np.hypot(x, y)
     height = limit * np.tanh(height / np.maximum(limit, 1e-6))
+    rough = street.labels(x, y) == GroundLabel.VERGE
+    height += rough * rng.normal(0.0, rng.choice([0.0, rng.uniform(0.0, 0.06)]), height.shape)
     fine = (np.arange(-100.0, 100.0, 0.5) + 0.25).astype(np.float32)
     paint = street.paint(fine[:, None], fine[None, :]).astype(np.float32)
     return Ground(-reach_m, -reach_m, 2.0, height.astype(np.float32), -100.0, -100.0, 0.5, paint)

@@ -161,6 +161,38 @@ def thicket(rng: np.random.Generator) -> Shape:
     return shape
 
 
+def bank(rng: np.random.Generator, half: float, high: float, deep: float) -> Shape:
+    """A grassy slope that rises towards +y, ``high`` m over ``deep`` m, along x; shrubs grow on it."""
+    shape = Shape()
+    grass = Surface(Material.SOLID, float(rng.uniform(0.25, 0.55)), 0.0, (50, 110, 80))
+    shape.frustum(2, (-half, half, 0.0, deep), -0.3, (-half, half, deep - 0.05, deep), high, grass)
+    for _ in range(int(rng.poisson(half * deep * rng.choice([0.0, 0.1, 0.4])))):
+        x, y = float(rng.uniform(-half, half)), float(rng.uniform(0.0, deep))
+        radius, ground = float(rng.uniform(0.2, 1.2)), high * y / deep
+        tall = float(rng.uniform(0.3, 3.0))
+        shape.prism(
+            2, (x, y, ground - 0.3), tall, (radius, radius * float(rng.uniform(0.3, 1.0))), leaves(rng, 0.2, 1.2)
+        )
+    return shape
+
+
+def barrier(rng: np.random.Generator, half: float, kind: int) -> Shape:
+    """A piece of continuous road edge, along x. kind: 0 guard rail, 1 concrete, 2 noise wall, 3 fence."""
+    shape = Shape()
+    if kind == 0:
+        shape.box((-half, half), (-0.05, 0.05), (0.45, 0.78), METAL)
+        for x in np.arange(-half, half, 2.0):
+            shape.box((x - 0.06, x + 0.06), (0.05, 0.13), (-0.2, 0.75), METAL)
+    elif kind == 1:
+        concrete = Surface(Material.SOLID, float(rng.uniform(0.25, 0.5)), 0.0, (170, 170, 170))
+        shape.frustum(2, (-half, half, -0.3, 0.3), -0.2, (-half, half, -0.1, 0.1), 0.85, concrete)
+    elif kind == 2:
+        shape.box((-half, half), (-0.1, 0.1), (-0.3, float(rng.uniform(2.5, 2.7))), _wall_look(rng))
+    else:
+        shape.box((-half, half), (-0.03, 0.03), (0.05, 1.2), Surface(Material.FENCE, 0.35, 0.4, (120, 120, 120)))
+    return shape
+
+
 def kerb(rng: np.random.Generator, half: float = 20.0, wide: float = 2.0) -> Shape:
     """A raised pavement strip, along x, its edge at y = 0 and its body towards +y."""
     shape = Shape()

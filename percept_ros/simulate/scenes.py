@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from percept_ros.simulate import scenery
+from percept_ros.simulate.backdrop import backdrop, close_in
 from percept_ros.simulate.camera import Camera, Look, render
 from percept_ros.simulate.ground import Street, random_ground
 from percept_ros.simulate.layout import Layout
@@ -99,18 +100,22 @@ def _fill(
     if crossing is not None:
         for side, yaw in ((-1.0, -np.pi / 2), (1.0, np.pi / 2)):
             _lane(layout, rng, (crossing + side * 2.0, 0.0), yaw, 45.0, busy, rng.uniform(0, 12))
-    parking = rng.random()
+    motorway = kind > 0.6 and crossing is None and rng.random() < 0.6
+    if motorway:
+        close_in(layout, rng, edges)
+    parking = rng.random() + (1.0 if motorway else 0.0)
     for edge, out in ((edges[0], -1.0), (edges[1], 1.0)):
         if parking < 0.6:
             _parked(layout, rng, edge, out)
-        _pavement(layout, rng, edge, out, busy)
+        if not motorway:
+            _pavement(layout, rng, edge, out, busy)
     if kind > 0.75:  # car park or open ground: things stand anyhow
         for _ in range(int(rng.integers(5, 40))):
             class_id = C(rng.choice([C.CAR, C.CAR, C.CAR, C.TRUCK, C.PEDESTRIAN, C.BICYCLE, C.MOTORCYCLE, C.BUS]))
             speed = 0.0 if rng.random() < 0.6 else float(rng.uniform(0, 6))
             layout.actor(class_id, (*rng.uniform(-60, 60, 2), rng.uniform(-np.pi, np.pi)), speed)
     _roadside(layout, rng, edges, rng.uniform(0.3, 1.7))
-    _backdrop(layout, rng, edges)
+    backdrop(layout, rng, edges)
 
 
 def _lane(
@@ -182,31 +187,6 @@ def _roadside(layout: Layout, rng: np.random.Generator, edges: tuple[float, floa
                 at = (rng.uniform(-70, 70), (back if maker not in _FREE else edge + out * 0.6) + out * deep)
                 yaw = rng.normal(0, 0.05) if maker in _ALONG else rng.uniform(-np.pi, np.pi)
                 layout.thing(maker(rng), (*at, yaw))
-
-
-def _backdrop(layout: Layout, rng: np.random.Generator, edges: tuple[float, float]) -> None:
-    """Rows of houses or trees that close the view to the sides and ends."""
-    rows = []
-    for edge, out in ((edges[0], -1.0), (edges[1], 1.0)):
-        y = edge + out * float(rng.uniform(7, 35))
-        rows.append([(x, y, -out * np.pi / 2) for x in np.arange(-85.0, 85.0, float(rng.uniform(5, 16)))])
-    for out in (-1.0, 1.0):
-        x = out * float(rng.uniform(45, 95))
-        rows.append([(x, y, np.pi if out > 0 else 0.0) for y in np.arange(-50.0, 50.0, float(rng.uniform(6, 16)))])
-    for row in rows:
-        kind = rng.random()
-        if kind < 0.25:
-            continue
-        makers = (
-            (scenery.building,)
-            if kind < 0.5
-            else (scenery.tree, scenery.bush)
-            if kind < 0.85
-            else (scenery.hedge, scenery.building, scenery.tree)
-        )
-        for x, y, yaw in row:
-            at = (x + rng.normal(0, 1.0), y + rng.normal(0, 1.5), yaw)
-            layout.thing(makers[int(rng.integers(len(makers)))](rng), at)
 
 
 _ROADSIDE = (

@@ -38,10 +38,10 @@ def random_lidar(rng: np.random.Generator, beams: str | None = None) -> LidarMod
 def ego_body(rng: np.random.Generator, lever_m: float, height_m: float) -> Solids:
     """The roof under the LiDAR, which hides the lowest beams; its own returns are dropped."""
     shape = Shape()
-    roof = height_m - float(rng.uniform(0.22, 0.5))
+    roof, half = height_m - float(rng.uniform(0.3, 0.7)), float(rng.uniform(0.4, 0.75))
     shape.box(
-        (lever_m - float(rng.uniform(0.4, 2.2)), lever_m + float(rng.uniform(0.2, 0.9))),
-        (-0.75, 0.75),
+        (lever_m - float(rng.uniform(0.3, 1.8)), lever_m + float(rng.uniform(0.1, 0.7))),
+        (-half, half),
         (0.5, roof),
         Surface(),
     )
