@@ -13,12 +13,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from percept_ros.core.geometry import inverse
 from percept_ros.errors import RecordingError
 from percept_ros.replay.bag import BagWriter
+from percept_ros.replay.kitti_drive import EPOCH_NS, files_in, find_drive
 from percept_ros.replay.kitti_files import (
     CLASSES,
     KittiCalibration,
     KittiLabels,
+    OxtsPoses,
     boxes_in_base,
     need,
     parse_labels,
@@ -32,9 +35,6 @@ from percept_ros.types import F64, CameraCalibration, CameraFrame, ObjectClass, 
 Progress = Callable[[int, int], None]
 """Called with frames done and frames in all."""
 
-EPOCH_NS = 1_316_995_200_000_000_000
-"""2011-09-26 00:00 UTC, the day of most recordings: a stamp of zero means "no stamp" in ROS."""
-PERIOD_NS = 100_000_000
 SCENE_GAP_NS = 10_000_000_000
 """Between the unrelated frames of the object set."""
 BASE, FIXED, LIDAR, CAMERA, OPTICAL = "base_link", "odom", "velodyne", "camera_2", "camera_2_optical"
@@ -83,17 +83,41 @@ def extrinsics(calibration: KittiCalibration, stamp_ns: int) -> list[StampedTran
 
 
 def convert_drive(root: Path, bag: BagWriter, progress: Progress, *, encoded_images: bool = False) -> None:
-    """A drive folder: ``image_02/*.png``, ``velodyne/*.bin``, ``calib/calib.txt``; no labels, no ego motion."""
-    calibration = read_calibration(root / "calib" / "calib.txt")
-    scans = files_in(root / "velodyne", "*.bin")
-    images = {file.stem: file for file in files_in(root / "image_02", "*.png")}
-    bag.tf_static(extrinsics(calibration, EPOCH_NS))
-    for done, scan in enumerate(scans, 1):
-        stamp_ns = EPOCH_NS + _number(scan) * PERIOD_NS
-        if scan.stem in images:
-            write_camera(bag, ImageFile(images[scan.stem], stamp_ns, encoded_images), CAMERA, OPTICAL, calibration.K)
+    """A drive (see kitti_drive.py for its two layouts); ego motion where it has GPS/IMU files, no labels."""
+    drive = find_drive(root)
+    bag.tf_static(extrinsics(drive.calibration, drive.stamps_ns[0]))
+    poses = ego_poses(drive.oxts, drive.calibration) if drive.oxts is not None else None
+    for i, (scan, stamp_ns) in enumerate(zip(drive.scans, drive.stamps_ns, strict=True)):
+        if drive.oxts is not None and poses is not None:
+            write_ego(bag, poses[i], stamp_ns, drive.oxts, drive.calibration, i)
+        if scan.stem in drive.images:
+            image = ImageFile(drive.images[scan.stem], stamp_ns, encoded_images)
+            write_camera(bag, image, CAMERA, OPTICAL, drive.calibration.K)
         write_scan(bag, scan, stamp_ns)
-        progress(done, len(scans))
+        progress(i + 1, len(drive.scans))
+
+
+def ego_poses(oxts: OxtsPoses, calibration: KittiCalibration) -> F64:
+    """(F, 4, 4) ``odom_SE3_base``; odom is the base frame of the first line. Raises RecordingError without an IMU pose."""
+    if calibration.velo_SE3_imu is None:
+        raise RecordingError("calibration lacks Tr_imu_to_velo: ego motion cannot be brought into the base frame")
+    imu_SE3_base = inverse(calibration.base_SE3_velo @ calibration.velo_SE3_imu)
+    world_SE3_base = oxts.world_SE3_imu @ imu_SE3_base
+    poses: F64 = inverse(world_SE3_base[0]) @ world_SE3_base
+    return poses
+
+
+def write_ego(
+    bag: BagWriter, pose: F64, stamp_ns: int, oxts: OxtsPoses, calibration: KittiCalibration, row: int
+) -> None:
+    """Odometry and the same pose on /tf; the velocity is that of the base frame's origin, in its own axes."""
+    assert calibration.velo_SE3_imu is not None
+    base_SE3_imu = calibration.base_SE3_velo @ calibration.velo_SE3_imu
+    lever = inverse(base_SE3_imu)[:3, 3]
+    velocity = base_SE3_imu[:3, :3] @ (oxts.velocity_mps[row] + np.cross(oxts.rate_radps[row], lever))
+    transform = StampedTransform(stamp_ns, FIXED, BASE, pose)
+    bag.odometry("/odom", transform, velocity.tolist(), float(oxts.rate_radps[row, 2]))
+    bag.tf([transform])
 
 
 def convert_object(root: Path, bag: BagWriter, progress: Progress, *, encoded_images: bool = False) -> None:
@@ -137,17 +161,3 @@ def labelled(
     classes = tuple(CLASSES.get(kind, ObjectClass.UNKNOWN) for kind in labels.kinds)
     boxes = boxes_in_base(labels.fields, calibration.base_SE3_rect)
     return LabelledFrame(stamp_ns, names, boxes, classes, pose)
-
-
-def files_in(folder: Path, pattern: str) -> list[Path]:
-    files = sorted(need(folder, "folder").glob(pattern))
-    if not files:
-        raise RecordingError(f"folder '{folder}' holds no {pattern}")
-    return files
-
-
-def _number(file: Path) -> int:
-    try:
-        return int(file.stem)
-    except ValueError as exc:
-        raise RecordingError(f"file '{file}' should be named by its frame number") from exc

@@ -7,36 +7,33 @@ from pathlib import Path
 
 import numpy as np
 
-from percept_ros.core.geometry import inverse
 from percept_ros.errors import RecordingError
 from percept_ros.replay.bag import BagWriter
 from percept_ros.replay.convert_kitti import (
     BASE,
     CAMERA,
-    EPOCH_NS,
     FIXED,
     OPTICAL,
-    PERIOD_NS,
     TRUTH_TOPIC,
     ImageFile,
     Progress,
+    ego_poses,
     extrinsics,
-    files_in,
     labelled,
     write_camera,
+    write_ego,
     write_scan,
 )
+from percept_ros.replay.kitti_drive import EPOCH_NS, PERIOD_NS, files_in
 from percept_ros.replay.kitti_files import (
     CLASSES,
     KittiCalibration,
-    OxtsPoses,
     boxes_in_base,
     need,
     parse_labels,
     parse_oxts,
     read_calibration,
 )
-from percept_ros.replay.messages import StampedTransform
 from percept_ros.replay.track_array import TrackArray
 from percept_ros.replay.truth import truth_arrays, truth_id
 from percept_ros.types import F64, LIDAR_BIT, NUM_CLASSES, Forecasts, ObjectClass, Tracks, TrackState
@@ -63,7 +60,7 @@ def convert_tracking(
     detections = read_detections(root / "detections" / DETECTOR, sequence, calibration.base_SE3_rect)
     bag.tf_static(extrinsics(calibration, EPOCH_NS))
     for i, at in enumerate(stamps):
-        _write_ego(bag, poses[i], at, _base_velocity(oxts, calibration, i), float(oxts.rate_radps[i, 2]))
+        write_ego(bag, poses[i], at, oxts, calibration, i)
         _write_sensors(bag, root, sequence, i, calibration, ImageFile(Path(), at, encoded_images))
         bag.tracks(TRUTH_TOPIC, truth[i])
         if i in detections:
@@ -80,31 +77,6 @@ def _write_sensors(
         write_camera(bag, ImageFile(image, item.stamp_ns, item.encoded), CAMERA, OPTICAL, calibration.K)
     if scan.is_file():
         write_scan(bag, scan, item.stamp_ns)
-
-
-def ego_poses(oxts: OxtsPoses, calibration: KittiCalibration) -> F64:
-    """(F, 4, 4) ``odom_SE3_base``; odom is the base frame of the first line. Raises RecordingError without an IMU pose."""
-    if calibration.velo_SE3_imu is None:
-        raise RecordingError("calibration lacks Tr_imu_to_velo: ego motion cannot be brought into the base frame")
-    imu_SE3_base = inverse(calibration.base_SE3_velo @ calibration.velo_SE3_imu)
-    world_SE3_base = oxts.world_SE3_imu @ imu_SE3_base
-    poses: F64 = inverse(world_SE3_base[0]) @ world_SE3_base
-    return poses
-
-
-def _base_velocity(oxts: OxtsPoses, calibration: KittiCalibration, i: int) -> F64:
-    """(3,) velocity of the base frame's origin in its own axes."""
-    assert calibration.velo_SE3_imu is not None
-    base_SE3_imu = calibration.base_SE3_velo @ calibration.velo_SE3_imu
-    lever = inverse(base_SE3_imu)[:3, 3]
-    velocity: F64 = base_SE3_imu[:3, :3] @ (oxts.velocity_mps[i] + np.cross(oxts.rate_radps[i], lever))
-    return velocity
-
-
-def _write_ego(bag: BagWriter, pose: F64, stamp_ns: int, velocity_mps: F64, yaw_rate_radps: float) -> None:
-    transform = StampedTransform(stamp_ns, FIXED, BASE, pose)
-    bag.odometry("/odom", transform, velocity_mps.tolist(), yaw_rate_radps)
-    bag.tf([transform])
 
 
 def _lines(file: Path, what: str) -> list[str]:

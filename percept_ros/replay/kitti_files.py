@@ -68,20 +68,32 @@ def need(path: Path, what: str) -> Path:
 
 def read_calibration(file: Path) -> KittiCalibration:
     """Read a calib file (object, tracking or combined raw form). Raises RecordingError."""
-    rows = _matrices(need(file, "calibration"))
-    rect0, velo = _first(rows, file, "R0_rect", "R_rect"), _first(rows, file, "Tr_velo_to_cam", "Tr_velo_cam")
-    P2 = _first(rows, file, "P2").reshape(3, 4)
-    rect_SE3_velo = se3(rect0.reshape(3, 3)) @ np.vstack([velo.reshape(3, 4), [0, 0, 0, 1]])
-    K = P2[:, :3]
-    camera_SE3_rect = se3(np.eye(3), np.linalg.solve(K, P2[:, 3]))
+    rows = read_rows(file)
+    velo = first_row(rows, file, "Tr_velo_to_cam", "Tr_velo_cam").reshape(3, 4)
     imu = rows.get("Tr_imu_to_velo", rows.get("Tr_imu_velo"))
-    velo_SE3_imu = None if imu is None else np.vstack([imu.reshape(3, 4), [0, 0, 0, 1]])
-    return KittiCalibration(K, camera_SE3_rect @ rect_SE3_velo, rect_SE3_velo, velo_SE3_imu)
+    rotation, P2 = first_row(rows, file, "R0_rect", "R_rect"), first_row(rows, file, "P2")
+    return calibration_of_matrices(rotation, P2, velo, None if imu is None else imu.reshape(3, 4))
 
 
-def _matrices(file: Path) -> dict[str, F64]:
+def calibration_of_matrices(rotation: F64, P2: F64, cam_SE3_velo: F64, velo_SE3_imu: F64 | None) -> KittiCalibration:
+    """From the rectifying rotation (9,), the projection P2 (12,) and (3, 4) transforms."""
+    rect_SE3_velo = se3(rotation.reshape(3, 3)) @ _square(cam_SE3_velo)
+    projection = P2.reshape(3, 4)
+    K = projection[:, :3]
+    camera_SE3_rect = se3(np.eye(3), np.linalg.solve(K, projection[:, 3]))
+    imu = None if velo_SE3_imu is None else _square(velo_SE3_imu)
+    return KittiCalibration(K, camera_SE3_rect @ rect_SE3_velo, rect_SE3_velo, imu)
+
+
+def _square(transform: F64) -> F64:
+    """(4, 4) of (3, 4)."""
+    return np.vstack([transform, [0.0, 0.0, 0.0, 1.0]])
+
+
+def read_rows(file: Path) -> dict[str, F64]:
+    """Name -> numbers of each ``name: numbers`` line; other lines are passed over. Raises RecordingError."""
     rows: dict[str, F64] = {}
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for line in need(file, "calibration").read_text(encoding="utf-8").splitlines():
         name, _, values = line.strip().replace(":", " ").partition(" ")
         try:
             rows[name] = np.array(values.split(), np.float64)
@@ -90,9 +102,10 @@ def _matrices(file: Path) -> dict[str, F64]:
     return rows
 
 
-def _first(rows: dict[str, F64], file: Path, *names: str) -> F64:
+def first_row(rows: dict[str, F64], file: Path, *names: str) -> F64:
+    """The first of ``names`` that is there. Raises RecordingError."""
     for name in names:
-        if name in rows and rows[name].size in (9, 12):
+        if name in rows and rows[name].size in (3, 9, 12):
             return rows[name]
     raise RecordingError(f"calibration '{file}' lacks {names[0]}: expected a KITTI calib file")
 

@@ -9,6 +9,8 @@ import pytest
 
 from percept_ros.core.geometry import inverse
 from percept_ros.errors import RecordingError
+from percept_ros.replay.bag_reader import BagReader
+from percept_ros.replay.convert import Conversion, convert
 from percept_ros.replay.kitti_files import (
     VELODYNE_HEIGHT_M,
     boxes_in_base,
@@ -17,6 +19,7 @@ from percept_ros.replay.kitti_files import (
     read_calibration,
     read_scan,
 )
+from percept_ros.replay.messages import odometry_of, stamp_ns
 
 CALIBRATION = """P0: 700 0 600 0 0 700 180 0 0 0 1 0
 P2: 700 0 600 70 0 700 180 0 0 0 1 0
@@ -95,3 +98,48 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
         read_scan(tmp_path / "0.bin")
     with pytest.raises(RecordingError, match="not a number"):
         parse_oxts(["a b c"], "x")
+
+
+def write_raw_drive(day: Path) -> Path:
+    """A drive in the layout of the original raw recordings: scans 0 and 2 of three stamps."""
+    import cv2
+
+    (day / "calib_cam_to_cam.txt").parent.mkdir(parents=True)
+    (day / "calib_cam_to_cam.txt").write_text(
+        "calib_time: 09-Jan-2012 13:57:47\nR_rect_00: 1 0 0 0 1 0 0 0 1\nP_rect_02: 700 0 60 70 0 700 20 0 0 0 1 0\n"
+    )
+    (day / "calib_velo_to_cam.txt").write_text("R: 0 -1 0 0 0 -1 1 0 0\nT: 0 -0.1 -0.3\n")
+    (day / "calib_imu_to_velo.txt").write_text("R: 1 0 0 0 1 0 0 0 1\nT: -0.8 0.3 -0.8\n")
+    drive = day / "2011_09_26_drive_0001_sync"
+    for part in ("image_02/data", "velodyne_points/data", "oxts/data"):
+        (drive / part).mkdir(parents=True)
+    lines = [f"2011-09-26 13:02:2{5 + i}.9643894{i}" for i in range(3)]
+    (drive / "velodyne_points" / "timestamps.txt").write_text("\n".join(lines) + "\n")
+    for i in (0, 2):
+        np.full((5, 4), i + 2.0, np.float32).tofile(drive / "velodyne_points" / "data" / f"{i:010d}.bin")
+        cv2.imwrite(str(drive / "image_02" / "data" / f"{i:010d}.png"), np.full((40, 120, 3), i, np.uint8))
+        oxts = f"49.0 {8.0 + i * 1e-5} 110 0 0 0 0 0 3 0 0 0 0 0 0 0 0 0 0 0 0 0 0.2 0 0 0 0 0 0 0"
+        (drive / "oxts" / "data" / f"{i:010d}.txt").write_text(oxts + "\n")
+    return drive
+
+
+def test_a_raw_drive_keeps_its_clock_and_its_ego_motion(tmp_path: Path) -> None:
+    drive = write_raw_drive(tmp_path / "2011_09_26")
+    convert(Conversion("kitti-drive", drive, tmp_path / "raw.mcap"), lambda done, total: None)
+    with BagReader(tmp_path / "raw.mcap") as reader:
+        found = {topic: list(reader.messages([topic])) for topic in reader.topics}
+    stamps = [stamp_ns(item.message.header.stamp) for item in found["/lidar/points"]]
+    assert stamps == [1317042145_964389400, 1317042147_964389420]
+    assert [stamp_ns(item.message.header.stamp) for item in found["/camera_2/image"]] == stamps
+    poses = [odometry_of(item.message).parent_SE3_child for item in found["/odom"]]
+    assert np.allclose(poses[0], np.eye(4))
+    assert poses[1][0, 3] == pytest.approx(2 * 0.7303, abs=5e-4)  # heading east, which is where it drives
+    # the base turns about the IMU, which is 0.3 m to its left: 3.0 + 0.2 x 0.3
+    assert found["/odom"][0].message.twist.twist.linear.x == pytest.approx(3.06)
+
+
+def test_a_raw_drive_without_its_time_stamps_is_refused(tmp_path: Path) -> None:
+    drive = write_raw_drive(tmp_path / "2011_09_26")
+    (drive / "velodyne_points" / "timestamps.txt").write_text("2011-09-26 13:02:25.96\n")
+    with pytest.raises(RecordingError, match=r"scan 2 .* has no line"):
+        convert(Conversion("kitti-drive", drive, tmp_path / "raw.mcap"), lambda done, total: None)
