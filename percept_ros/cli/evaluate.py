@@ -48,15 +48,15 @@ def detect(
     precision: str = typer.Option("", help="only artefacts of this precision: fp32, fp16 or int8"),
     camera_model: Path | None = typer.Option(None, help="2D model whose boxes are the reference (kitti-drive)"),
     score: float = typer.Option(0.3, min=0.0, max=1.0, help="working point of recall and false boxes"),
-    seed: int = typer.Option(1000, min=0, help="seed of simulated scenes; training uses other seeds"),
-    scenes: int = typer.Option(60, min=1, help="simulated scenes"),
+    seed: int = typer.Option(1000, min=0, help="seed of simulated drives; training uses other seeds"),
+    drives: int = typer.Option(60, min=1, help="simulated drives, one moment of each"),
     as_json: bool = typer.Option(False, "--json", help="print one JSON object"),
 ) -> None:
     """Score a 3D detector.
 
     Example: percept evaluate detect --dataset av2 --root ../shared/data/av2_log --json
     """
-    scorer = _scorer(dataset, root, camera_model, score, seed, scenes)
+    scorer = _scorer(dataset, root, camera_model, score, seed, drives)
     detector = _detector(model, precision)
     detector.load()
     try:
@@ -81,12 +81,12 @@ def _detector(model: str, precision: str) -> Any:
 
 
 def _scorer(
-    dataset: str, root: Path | None, camera_model: Path | None, score: float, seed: int, scenes: int
+    dataset: str, root: Path | None, camera_model: Path | None, score: float, seed: int, drives: int
 ) -> Callable[[Any], dict[str, Any]]:
     from percept_ros.evaluate import detection_run as run
 
     if dataset == "sim":
-        return lambda detector: run.score_simulated(detector, seed, scenes, note)
+        return lambda detector: _simulated(detector, seed, drives)
     if dataset == "kitti-drive":
         folder = data_root(root, run.DRIVE_FOLDER)
         camera = _camera(camera_model)
@@ -96,6 +96,12 @@ def _scorer(
         folder = data_root(root, name)
         return lambda detector: run.score_sweeps(read(folder), detector, score, note)
     raise RecordingError(f"data set '{dataset}' is unknown: one of {', '.join(run.known_datasets())}", "unknown")
+
+
+def _simulated(detector: Any, seed: int, drives: int) -> dict[str, Any]:
+    from percept_ros.evaluate.detection_sim import score_drives
+
+    return score_drives(detector, seed, drives, 6 if detector.takes_cameras else 0, note)
 
 
 def _camera(folder: Path | None) -> Any:

@@ -87,6 +87,11 @@ class LearnedDetector:
         """Hash of what runs, "" before ``load``."""
         return self._open.manifest.artefact_sha256 if self._open else ""
 
+    @property
+    def takes_cameras(self) -> bool:
+        """Whether the loaded model has camera inputs."""
+        return self._open is not None and self._open.plan.images is not None
+
     def load(self) -> None:
         """Check the manifest, open the best artefact and warm it. Raises ModelError."""
         self.close()

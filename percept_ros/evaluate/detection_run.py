@@ -13,7 +13,7 @@ from percept_ros.core.geometry import inverse, project_boxes, project_points
 from percept_ros.detectors.detector import Detector, ImageDetector
 from percept_ros.errors import RecordingError
 from percept_ros.evaluate import detection_data as data
-from percept_ros.evaluate.detection import Found, Reference, in_image, mean_ap, summarise
+from percept_ros.evaluate.detection import Found, Reference, in_image, summarise
 from percept_ros.types import (
     F32,
     F64,
@@ -146,35 +146,6 @@ def _ranges(boxes_px: F64, points_base: F32, projection_base: F64) -> F64:
         if inside.sum() >= data.LEAST_POINTS:
             result[i] = np.percentile(range_m[inside], 25)
     return result
-
-
-def score_simulated(detector: Detector, seed: int, scenes: int, report: Progress) -> dict[str, Any]:
-    """nuScenes-style score on ``scenes`` random scenes of ``seed``, LiDAR only, full circle to 50 m."""
-    frames: Frames = []
-    for index in range(scenes):
-        frames.append(simulated_frame(detector, seed, index))
-        if index % 20 == 19:
-            report(f"{index + 1}/{scenes} scenes")
-    return {"frames": scenes, "seed": seed, "lidar_only": mean_ap(frames)}
-
-
-def simulated_frame(detector: Detector, seed: int, index: int) -> tuple[Found, Reference]:
-    """Detect in one random scene; objects within 50 m with 5 or more returns count."""
-    from percept_ros.simulate.scenes import random_scene, scan
-
-    rng = np.random.default_rng((seed, index))
-    sample = scan(random_scene(rng), rng)
-    kinds = _as_classes(
-        np.where(sample.class_ids == ObjectClass.MOTORCYCLE, int(ObjectClass.BICYCLE), sample.class_ids)
-    )
-    near = np.hypot(sample.boxes[:, 0], sample.boxes[:, 1]) < 50.0
-    reference = Reference(sample.boxes, kinds, near & (sample.points_inside >= 5))
-
-    def region(boxes: F64) -> Bool:
-        inside: Bool = np.hypot(boxes[:, 0], boxes[:, 1]) < 50.0
-        return inside
-
-    return found_of(detector.detect(lidar_set(sample.points, np.eye(4))), region), reference
 
 
 READERS: dict[str, tuple[str, Callable[[Path], Iterator[data.Sweep]]]] = {
