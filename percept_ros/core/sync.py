@@ -189,8 +189,8 @@ class Synchroniser(Generic[C, F]):
     def _check_clock(self, now_ns: int) -> None:
         if self._clock_ns - now_ns > self.settings.jump_ns:
             self._reset(f"clock went back by {(self._clock_ns - now_ns) * 1e-9:.3f} s")
-        if self._cloud_arrival_ns is None:
-            self._cloud_arrival_ns = now_ns
+        if self._cloud_arrival_ns is None or now_ns - self._clock_ns > self.settings.jump_ns:
+            self._cloud_arrival_ns = now_ns  # silence is not counted over a gap of the clock
         self._clock_ns = now_ns
 
     def _take_cloud(self, cloud: C, now_ns: int) -> None:

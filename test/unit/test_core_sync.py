@@ -281,6 +281,15 @@ def test_silent_lidar_gives_camera_only_sets() -> None:
     assert (second.stamp_ns, offsets_ms(second)) == (rig.clock(390), {"cam0": 0, "cam1": 1})
 
 
+def test_start_of_a_simulated_clock_is_no_silence() -> None:
+    rig = Rig(1)
+    assert rig.sync.poll(0) == []
+    assert rig.image(0, 0) == []
+    (ready,) = rig.cloud(0, 10)
+    assert ready.complete
+    assert rig.sync.resets == 0
+
+
 def test_broken_clouds_are_named() -> None:
     rig = Rig(1)
     rig.cloud(-100)
