@@ -156,20 +156,23 @@ class KernelEngine:
         self._held.clear()
 
 
-def try_in_child(file: Path, shapes: dict[str, tuple[int, ...]], timeout_s: float = TRIAL_TIMEOUT_S) -> dict[str, Any]:
+def try_in_child(file: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
     """What an engine says of itself in a child process. Raises ArtefactRefused when it is wrong, crashes or hangs."""
     if not file.is_file():
         raise ArtefactRefused(f"kernel '{file}' does not exist")
     command = [sys.executable, "-I", "-S", abi.__file__, str(file), str(file.parent), json.dumps(shapes)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TRIAL_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired as exc:
         said = exc.stdout.decode(errors="replace") if isinstance(exc.stdout, bytes) else (exc.stdout or "")
-        raise ArtefactRefused(f"kernel '{file}' hangs in {_stage(said)} (tried {timeout_s:g} s in a child)") from exc
-    if done.returncode != 0:
+        raise ArtefactRefused(
+            f"kernel '{file}' hangs in {_stage(said)} (tried {TRIAL_TIMEOUT_S:g} s in a child)"
+        ) from exc
+    last = (done.stdout.splitlines() or [""])[-1]
+    if done.returncode != 0 or not last.startswith("{"):
         how = _ending(done.returncode)
         raise ArtefactRefused(f"kernel '{file}' {how} in {_stage(done.stdout)}: tried in a child process, not opened")
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    answer: dict[str, Any] = json.loads(last)
     if "refused" in answer:
         raise ArtefactRefused(f"kernel '{file}' {answer['refused']}")
     return answer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +25,7 @@ from percept_ros.inference.buffers import TensorPool
 from percept_ros.inference.engine import InferenceEngine, TensorSpec
 from percept_ros.inference.options import EngineOptions, ShapeRange
 
-CALLS = 400
+CALLS = int(os.environ.get("PERCEPT_CONTRACT_CALLS", "400"))
 
 
 def rows(n: int, seed: int = 0) -> np.ndarray:
