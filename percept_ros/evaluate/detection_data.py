@@ -1,7 +1,7 @@
 """Real sweeps with references to score detectors on; read in place, never written.
 
 Every frame is given in the base frame (x forward, y left, z up, z = 0 near the road). Objects count when their centre is
-within ``RANGE_M`` and at least ``LEAST_POINTS`` points lie inside them.
+within ``RANGE_M`` and at least ``LEAST_POINTS`` points lie inside them; a box labelled twice counts once.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from percept_ros.core.decode import bev_iou
 from percept_ros.core.geometry import points_in_box
 from percept_ros.errors import RecordingError
 from percept_ros.evaluate.detection import Reference
@@ -148,8 +149,16 @@ def _kitti_labels(file: Path, base_SE3_camera: F64) -> tuple[F64, I64, F64]:
     return np.array(boxes).reshape(-1, 7), np.array(classes, np.int64), np.array(ignored).reshape(-1, 4)
 
 
+def _labelled_twice(boxes: F64, classes: I64) -> Bool:
+    """(N,) whether an earlier box of the class lies on this one (overlap above 0.9): a slip of the labels."""
+    same = (bev_iou(boxes, boxes) > 0.9) & (classes[:, None] == classes[None])
+    twice: Bool = np.tril(same, -1).any(axis=1)
+    return twice
+
+
 def _reference(points_base: F32, boxes: F64, classes: I64) -> Reference:
     counted = within_range(boxes) & (count_inside(points_base, boxes) >= LEAST_POINTS)
+    counted &= ~_labelled_twice(boxes, classes)
     return Reference(boxes, classes, counted & (classes != int(ObjectClass.UNKNOWN)))
 
 
