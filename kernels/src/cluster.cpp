@@ -153,15 +153,16 @@ int32_t root(std::vector<int32_t>& parent, int32_t i) {
   return i;
 }
 
-// Calls visit(i, j) for each pair of core cells closer than the range-dependent distance times `scale`.
+// Calls visit(i, j) for each pair of core cells closer than the range-dependent distance times `scale`; with `loose_only`, of
+// loose ones.
 template <typename Visit>
-void for_neighbours(const Job& job, float scale, Visit visit) {
+void for_neighbours(const Job& job, float scale, bool loose_only, Visit visit) {
   const Workspace& w = job.work;
   const PerceptClusterConfig& c = job.config;
   const int side = static_cast<int>(2.0f * (c.max_range_m + c.cell_m) / c.cell_m) + 1;
   for (int32_t i = 0; i < static_cast<int32_t>(w.cells.size()); ++i) {
     const Cell& cell = w.cells[i];
-    if (cell.core == 0) continue;
+    if (cell.core == 0 || (loose_only && !w.loose[i])) continue;
     const float join = std::max(1.5f, scale * std::min(c.join_far_m, c.join_near_m + c.join_per_m * cell.range) / c.cell_m);
     const int reach = static_cast<int>(join);
     for (int dy = 0; dy <= reach && cell.iy + dy < side; ++dy) {
@@ -169,7 +170,7 @@ void for_neighbours(const Job& job, float scale, Visit visit) {
         const int x = cell.ix + dx;
         if (x < 0 || x >= side || dx * dx + dy * dy > join * join) continue;
         const int32_t j = w.grid[static_cast<size_t>(cell.iy + dy) * side + x];
-        if (j >= 0 && w.cells[j].core > 0) visit(i, j);
+        if (j >= 0 && w.cells[j].core > 0 && (!loose_only || w.loose[j])) visit(i, j);
       }
     }
   }
@@ -244,8 +245,8 @@ void part_low_from_tall(const Job& job) {
     if (kinds[r] == 3 && w.extent[r].length(job.config.cell_m) > job.config.mixed_length_m) parted[r] = !looks_like_a_box(job, r);
   }
   set_free(job, [&](int32_t r) { return parted[r] != 0; });
-  for_neighbours(job, 1.0f, [&](int32_t i, int32_t j) {
-    if (w.loose[i] && w.loose[j] && w.cells[i].tall == w.cells[j].tall) unite(w.parent, i, j);
+  for_neighbours(job, 1.0f, true, [&](int32_t i, int32_t j) {
+    if (w.cells[i].tall == w.cells[j].tall) unite(w.parent, i, j);
   });
   measure_extents(job);
   for (size_t i = 0; i < w.cells.size(); ++i) {
@@ -253,8 +254,8 @@ void part_low_from_tall(const Job& job) {
     crumb[i] = w.extent[root(w.parent, static_cast<int32_t>(i))].length(job.config.cell_m) < 2.5f;
     w.split[i] |= !crumb[i];
   }
-  for_neighbours(job, 1.0f, [&](int32_t i, int32_t j) {
-    if (w.loose[i] && w.loose[j] && w.cells[i].tall != w.cells[j].tall && (crumb[i] || crumb[j])) unite(w.parent, i, j);
+  for_neighbours(job, 1.0f, true, [&](int32_t i, int32_t j) {
+    if (w.cells[i].tall != w.cells[j].tall && (crumb[i] || crumb[j])) unite(w.parent, i, j);
   });
 }
 
@@ -262,9 +263,7 @@ void part_low_from_tall(const Job& job) {
 void split_long(const Job& job) {
   Workspace& w = job.work;
   set_free(job, [&](int32_t r) { return w.extent[r].length(job.config.cell_m) > job.config.split_length_m; });
-  for_neighbours(job, 0.5f, [&](int32_t i, int32_t j) {
-    if (w.loose[i] && w.loose[j]) unite(w.parent, i, j);
-  });
+  for_neighbours(job, 0.5f, true, [&](int32_t i, int32_t j) { unite(w.parent, i, j); });
   for (size_t i = 0; i < w.cells.size(); ++i) w.split[i] |= w.loose[i];
 }
 
@@ -273,7 +272,7 @@ int32_t group(const Job& job) {
   Workspace& w = job.work;
   w.parent.resize(w.cells.size());
   std::iota(w.parent.begin(), w.parent.end(), 0);
-  for_neighbours(job, 1.0f, [&](int32_t i, int32_t j) { unite(w.parent, i, j); });
+  for_neighbours(job, 1.0f, false, [&](int32_t i, int32_t j) { unite(w.parent, i, j); });
   w.split.assign(w.cells.size(), 0);
   part_low_from_tall(job);
   split_long(job);

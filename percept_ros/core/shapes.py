@@ -62,15 +62,37 @@ class Shape:
 
 
 SHAPES: dict[ObjectClass, Shape] = {
-    ObjectClass.CAR: Shape((4.2, 1.75, 1.55), (2.0, 3.0, 5.0, 6.0), (1.1, 1.4, 2.0, 2.4), (0.8, 1.15, 2.0, 2.5), 0.95),
+    ObjectClass.CAR: Shape(
+        usual=(4.2, 1.75, 1.55),
+        length=(2.0, 3.0, 5.0, 6.0),
+        width=(1.1, 1.4, 2.0, 2.4),
+        top=(0.8, 1.15, 2.0, 2.5),
+        weight=0.95,
+    ),
     ObjectClass.TRUCK: Shape(
-        (7.0, 2.5, 3.0), (4.0, 6.0, 14.0, 20.0), (1.9, 2.2, 2.8, 3.3), (1.9, 2.4, 4.2, 4.7), 0.8, False, 0.5
+        usual=(7.0, 2.5, 3.0),
+        length=(4.0, 6.0, 14.0, 20.0),
+        width=(1.9, 2.2, 2.8, 3.3),
+        top=(1.9, 2.4, 4.2, 4.7),
+        weight=0.8,
+        one_side=0.5,
+        rough=2.0,
     ),
     ObjectClass.PEDESTRIAN: Shape(
-        (0.6, 0.6, 1.7), (0.1, 0.3, 0.8, 1.1), (0.0, 0.2, 0.7, 0.9), (1.1, 1.4, 1.9, 2.1), 0.6, True
+        usual=(0.6, 0.6, 1.7),
+        length=(0.1, 0.25, 0.8, 1.1),
+        width=(-2.0, -1.0, 0.7, 0.9),
+        top=(1.1, 1.4, 1.9, 2.1),
+        weight=0.5,
+        needs_both=True,
     ),
     ObjectClass.BICYCLE: Shape(
-        (1.75, 0.6, 1.7), (1.0, 1.4, 1.9, 2.2), (0.0, 0.15, 0.7, 1.0), (1.3, 1.5, 1.85, 2.1), 0.5, True
+        usual=(1.75, 0.6, 1.7),
+        length=(1.0, 1.4, 1.9, 2.2),
+        width=(-2.0, -1.0, 0.7, 1.0),
+        top=(1.2, 1.45, 1.85, 2.1),
+        weight=0.5,
+        needs_both=True,
     ),
 }
 """Ranges of road users' sizes; not fitted to a recording."""
@@ -134,8 +156,8 @@ def _fits(c: F64, shape: Shape) -> F64:
     options = []
     for along, across, cover_along, cover_across in sides:
         length, width = c[:, along], c[:, across]
-        as_length = _trapezium(length, shape.length) * (0.7 + 0.3 * c[:, cover_along])
-        as_width = _trapezium(width, shape.width) * (0.6 + 0.3 * c[:, cover_across])
+        covered = (1.0, 1.0) if shape.needs_both else (0.7 + 0.3 * c[:, cover_along], 0.6 + 0.3 * c[:, cover_across])
+        as_length, as_width = _trapezium(length, shape.length) * covered[0], _trapezium(width, shape.width) * covered[1]
         either, both = np.maximum(as_length, as_width), np.minimum(as_length, as_width)
         seen = (
             both
