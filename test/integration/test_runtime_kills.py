@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from percept_ros.cli.bench import load
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 
 def test_kills_leave_no_segment_no_torn_frame_no_deadlock() -> None:
-    result = load("kills").run(kills=20, seed=1)
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])}
+    command = [sys.executable, "-m", "percept_ros.cli.main", "bench", "kills", "--kills", "20", "--seed", "1", "--json"]
+    done = subprocess.run(command, env=env, stdout=subprocess.PIPE, check=False)
+    result = json.loads(done.stdout.splitlines()[-1])
     assert result["kills"] == 20
     assert result["frames_accepted"] > 0
     bad = ("torn_accepted", "wrong_answers", "deadlocks", "leaked_segments", "orphans")
