@@ -10,7 +10,7 @@ Drivers agree on neither, so both are decided from the values, by these rules in
          2. One within 1 s of the cloud's stamp is of the same clock as the stamp.
          3. Any other is of another clock: its earliest time is taken to be the cloud's stamp.
 
-FLOAT32 values of 1e9 and more resolve no sweep: such times are ignored.
+FLOAT32 values of 1e9 and more resolve no sweep, and times more than ``MAX_SWEEP_S`` apart are none of one: such are ignored.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 from percept_ros.types import F32, F64
 
 MIN_SPAN_POINTS = 64
+MAX_SWEEP_S = 10.0
 SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _EPOCHS = ((1e18, "ns"), (1e15, "us"), (1e12, "ms"), (1e9, "s"))
 _NEAR_S = 1.0
@@ -51,10 +52,15 @@ def _unit_by_span(span: float, whole: bool) -> str:
     return "ms" if span > 1.0 else "s"
 
 
+def is_one_sweep(low: float, high: float, unit: str) -> bool:
+    """Whether times from ``low`` to ``high`` are finite and no farther apart than a sweep can last."""
+    return (high - low) * SECONDS[unit] <= MAX_SWEEP_S
+
+
 def offsets_s(times: F64, low: float, high: float, unit: str, stamp_ns: int) -> F32:
     """(P,) float32 seconds after ``stamp_ns`` of (P,) raw times in ``unit`` that range from ``low`` to ``high``.
 
-    ``times`` is used as working memory.
+    A point without a finite time is taken to be at the stamp. ``times`` is used as working memory.
     """
     scale = SECONDS[unit]
     middle_s = 0.5 * (low + high) * scale
@@ -66,4 +72,7 @@ def offsets_s(times: F64, low: float, high: float, unit: str, stamp_ns: int) -> 
         zero = low
     np.subtract(times, zero, out=times)
     np.multiply(times, scale, out=times)
-    return times.astype(np.float32)
+    offsets = times.astype(np.float32)
+    if not np.isfinite(np.add.reduce(offsets, dtype=np.float64)):
+        offsets[~np.isfinite(offsets)] = 0.0
+    return offsets

@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from percept_ros import native
-from percept_ros.core.cloud_layout import FLOAT32, CloudLayout, CloudMessage, read_layout
+from percept_ros.core.cloud_layout import FLOAT32, CloudLayout, CloudMessage, Column, read_layout
 from percept_ros.core.geometry import inverse
-from percept_ros.core.point_times import offsets_s, unit_of
+from percept_ros.core.point_times import is_one_sweep, offsets_s, unit_of
 from percept_ros.errors import CloudError
 from percept_ros.types import F32, F64, I64, PointCloud
 
@@ -101,18 +101,21 @@ class CloudDecoder:
     def _offsets(self, layout: CloudLayout, raw: _Raw, stamp_ns: int) -> F32 | None:
         if raw.time is None:
             return None
-        column, (low, high) = layout.time, raw.extent[1:]
+        low, high = raw.extent[1:]
+        unit = self._unit(layout.time, low, high, len(raw.points))
+        if unit is None or not is_one_sweep(low, high, unit):
+            return None
+        return offsets_s(raw.time, low, high, unit, stamp_ns)
+
+    def _unit(self, column: Column, low: float, high: float, count: int) -> str | None:
+        """The unit settled for this column before, else the one these times show."""
         key = (column.name, column.datatype)
-        if self._time_unit is None or self._time_unit[0] != key:
-            count = len(raw.points)
-            unit = unit_of(low, high, column.datatype, count)
-            if unit is None:
-                return None
-            if count >= MIN_CERTAIN_POINTS:
-                self._time_unit = (key, unit)
-        else:
-            unit = self._time_unit[1]
-        return offsets_s(raw.time, low, high, unit, stamp_ns) if math.isfinite(low) else None
+        if self._time_unit is not None and self._time_unit[0] == key:
+            return self._time_unit[1]
+        unit = unit_of(low, high, column.datatype, count)
+        if unit is not None and count >= MIN_CERTAIN_POINTS and is_one_sweep(low, high, unit):
+            self._time_unit = (key, unit)
+        return unit
 
 
 MIN_CERTAIN_POINTS = 1000
@@ -218,12 +221,14 @@ def deskew(
 
     pose_at: (K,) stamps in ns -> (K, 4, 4) ``fixed_SE3_base`` (``PoseHistory.at``); its TransformError passes through.
     base_SE3_lidar: (4, 4), identity when ``pose_at`` already speaks of the LiDAR frame.
-    A cloud without point times, or with no points, comes back as it is.
+    A cloud without point times, or with no points, comes back as it is. Raises CloudError for times that are not finite.
     """
     times = cloud.time_offset_s
     if times is None or not len(cloud.points):
         return cloud
     start_s, end_s = float(times.min()), float(times.max())
+    if not math.isfinite(end_s - start_s):
+        raise CloudError(f"point times from {start_s} to {end_s} s cannot be compensated", "bad_point_times")
     nodes_s = np.linspace(start_s, max(end_s, start_s + _MIN_SWEEP_S), DESKEW_NODES)
     target_ns = cloud.stamp_ns if reference_ns is None else reference_ns
     stamps_ns = np.append(cloud.stamp_ns + np.round(nodes_s * 1e9).astype(np.int64), np.int64(target_ns))

@@ -233,6 +233,29 @@ def test_unit_of_few_or_useless_times(low: float, high: float, datatype: int, po
     assert unit_of(low, high, datatype, points) == unit
 
 
+@pytest.mark.parametrize("wrong", [7e49, -1e12, 3e9])
+def test_times_of_no_sweep_are_ignored(wrong: float) -> None:
+    columns = {n: np.ones(2000) for n in "xyz"} | {"t": np.linspace(0, 0.1, 2000)}
+    columns["t"][5] = wrong
+    assert CloudDecoder().decode(make(columns, dict(XYZ) | {"t": "f8"}), "l", STAMP_NS, "f").time_offset_s is None
+
+
+@pytest.mark.parametrize("missing", [np.nan, np.inf, -np.inf])
+def test_a_point_without_a_time_is_at_the_stamp(missing: float) -> None:
+    columns = {n: np.ones(2000) for n in "xyz"} | {"t": np.linspace(0, 0.1, 2000)}
+    columns["t"][5] = missing
+    cloud = CloudDecoder().decode(make(columns, dict(XYZ) | {"t": "f4"}), "l", STAMP_NS, "f")
+    assert cloud.time_offset_s is not None
+    assert cloud.time_offset_s[5] == 0.0
+    assert cloud.time_offset_s[-1] == pytest.approx(0.1)
+
+
+def test_deskew_refuses_times_that_are_not_finite() -> None:
+    cloud = PointCloud("l", 1, "f", np.ones((2, 3), np.float32), time_offset_s=np.array([0, np.nan], np.float32))
+    with pytest.raises(CloudError, match="compensated"):
+        deskew(cloud, lambda stamps: np.broadcast_to(np.eye(4), (len(stamps), 4, 4)))
+
+
 def test_offsets_by_hand() -> None:
     np.testing.assert_allclose(offsets_s(np.array([0.0, 2e6]), 0, 2e6, "ns", STAMP_NS), [0, 0.002], rtol=1e-6)
 
