@@ -98,6 +98,8 @@ SHAPES: dict[ObjectClass, Shape] = {
 """Ranges of road users' sizes; not fitted to a recording."""
 
 _UNKNOWN_WEIGHT = 0.2
+_THICK_M = 0.9
+"""What is taken off something longer must be this thick to count by one edge: walls break into thin pieces."""
 
 
 def obstacles(clusters: F32, sensor_xy: F64) -> tuple[F64, F64, F64]:
@@ -159,11 +161,8 @@ def _fits(c: F64, shape: Shape) -> F64:
         covered = (1.0, 1.0) if shape.needs_both else (0.7 + 0.3 * c[:, cover_along], 0.6 + 0.3 * c[:, cover_across])
         as_length, as_width = _trapezium(length, shape.length) * covered[0], _trapezium(width, shape.width) * covered[1]
         either, both = np.maximum(as_length, as_width), np.minimum(as_length, as_width)
-        seen = (
-            both
-            if shape.needs_both
-            else np.where(c[:, Column.SPLIT] > 0, both, np.maximum(either * shape.one_side, both))
-        )
+        one = either * np.where((c[:, Column.SPLIT] > 0) & (np.minimum(length, width) < _THICK_M), 0.0, shape.one_side)
+        seen = both if shape.needs_both else np.maximum(one, both)
         room = _at_most(length, *shape.length[2:]) * _at_most(width, *shape.width[2:])
         options.append(shape.weight * high * seen * room)
     return np.stack(options, axis=1)
