@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -97,13 +96,8 @@ def _fit_into(minutes: float, folder: Path, seed: int) -> tuple[int, int]:
 
 
 def _export(out: Path, scans: Path) -> dict[str, Any]:
-    from percept_ros.core.bev import BevGrid
-    from percept_ros.core.decode import CentreHeads
-    from percept_ros.train.export import export_folder, load_averaged
+    from percept_ros.train.export import export_folder, lidar_order
 
     files = sorted(scans.glob("*.npz"))[:CALIBRATION_SCANS]
-    network = load_averaged(out / "checkpoint.pt")
-    heads = CentreHeads()
-    report = export_folder(network, out / "model", "lidar_pillars", "1", files, BevGrid(), heads)
-    note(f"{asdict(heads)['suppression']} suppression, INT8: {report}")
+    report = export_folder(lidar_order(out / "checkpoint.pt", files), out / "model")
     return {f"int8.{name}": value for name, value in report.items()}

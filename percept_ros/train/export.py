@@ -2,176 +2,202 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from percept_ros.core.bev import BevGrid, BevRasteriser
+from percept_ros.core.bev import BevRasteriser
 from percept_ros.core.decode import CentreHeads, decode_centres
 from percept_ros.errors import ModelError
 from percept_ros.inference.manifest import Artefact, Manifest, Step, Tensor, sha256_of, write_manifest
 from percept_ros.settings import to_dict
-from percept_ros.train.bird_eye_network import BirdEyeNetwork, ExportedNetwork, NetworkSize
+from percept_ros.train.bird_eye_network import BirdEyeNetwork, ExportedNetwork
 from percept_ros.train.scans import CLASSES, load_scan
-from percept_ros.train.windows import OUTPUT_STRIDE
+from percept_ros.train.windows import GRID, OUTPUT_STRIDE
 from percept_ros.types import F32
 
+if TYPE_CHECKING:
+    from torch import nn
+
 OPSET = 17
+WORKING_SCORE = 0.3
+LARGEST_LOSS = 0.02
+Feed = dict[str, F32]
 
 
-def load_averaged(checkpoint: Path, size: NetworkSize | None = None) -> BirdEyeNetwork:
-    """The running average of a checkpoint, ready to infer."""
-    network = BirdEyeNetwork(size)
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to write. module: network with the sigmoid inside, outputs heat and box. example: inputs by name.
+
+    dynamic: input name -> name of its dynamic first axis. preprocess: the manifest's. calibrate, judge: inputs of frames
+    that INT8 is calibrated and judged on.
+    """
+
+    name: str
+    module: nn.Module
+    example: Mapping[str, torch.Tensor]
+    preprocess: Step
+    calibrate: Sequence[Feed] | Iterator[Feed]
+    judge: Sequence[Feed] | Iterator[Feed]
+    dynamic: Mapping[str, str] = field(default_factory=dict)
+    version: str = "1"
+    heads: CentreHeads = CentreHeads()
+
+
+def load_averaged(network: BirdEyeNetwork, checkpoint: Path) -> BirdEyeNetwork:
+    """``network`` with the running average of a checkpoint, ready to infer."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     network.load_state_dict(state["averaged"])
     network.eval()
     return network
 
 
-def export_onnx(network: BirdEyeNetwork, file: Path, grid: BevGrid) -> None:
-    """Write the network with fixed batch 1 (input ``bev``, outputs ``heat`` in [0, 1] and ``box``)."""
-    example = torch.zeros(1, grid.channels, grid.size, grid.size)
+def lidar_order(checkpoint: Path, scans: Sequence[Path], name: str = "lidar_pillars") -> Order:
+    """How lidar_pillars is written; the even ``scans`` calibrate, the odd ones judge."""
+    side = GRID.size
+    return Order(
+        name,
+        ExportedNetwork(load_averaged(BirdEyeNetwork(), checkpoint)),
+        {"bev": torch.zeros(1, GRID.channels, side, side)},
+        Step("bev_raster", to_dict(GRID)),
+        _drawn(scans[::2]),
+        _drawn(scans[1::2]),
+    )
+
+
+def _drawn(scans: Sequence[Path]) -> Iterator[Feed]:
+    raster = BevRasteriser(GRID)
+    for file in scans:
+        yield {"bev": raster.rasterise(load_scan(file).points).copy()}
+
+
+def export_folder(order: Order, folder: Path) -> dict[str, Any]:
+    """Write fp32 and INT8 artefacts and model.yaml; returns what INT8 changed.
+
+    Raises ModelError when INT8 loses more than one box in fifty.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    full, small = folder / "model.onnx", folder / "model_int8.onnx"
+    _write_onnx(order, full)
+    _quantise(full, small, order)
+    report = compare(full, small, order.judge, order.heads)
+    if report["boxes_lost"] > LARGEST_LOSS * max(50, report["boxes"]):
+        raise ModelError(
+            f"INT8 of '{order.name}' loses {report['boxes_lost']} of {report['boxes']} boxes, over 2 percent"
+        )
+    write_manifest(_manifest(order, [small, full]), folder)
+    return report
+
+
+def _write_onnx(order: Order, file: Path) -> None:
     torch.onnx.export(
-        ExportedNetwork(network),
-        (example,),
+        order.module,
+        tuple(order.example.values()),
         str(file),
         opset_version=OPSET,
-        input_names=["bev"],
+        input_names=list(order.example),
         output_names=["heat", "box"],
+        dynamic_axes={name: {0: axis} for name, axis in order.dynamic.items()},
         dynamo=False,
     )
 
 
-def images(scans: Sequence[Path], grid: BevGrid) -> Iterator[F32]:
-    """Bird's-eye images of cached scans; each is valid until the next."""
-    raster = BevRasteriser(grid)
-    for file in scans:
-        yield raster.rasterise(load_scan(file).points)
-
-
 class _Calibration:
-    """Feeds images to the quantiser."""
+    """Hands frames to the quantiser."""
 
-    def __init__(self, scans: Sequence[Path], grid: BevGrid) -> None:
-        self._images = images(scans, grid)
+    def __init__(self, feeds: Sequence[Feed] | Iterator[Feed]) -> None:
+        self._feeds = iter(feeds)
 
-    def get_next(self) -> dict[str, F32] | None:
-        image = next(self._images, None)
-        return None if image is None else {"bev": image.copy()}
+    def get_next(self) -> Feed | None:
+        return next(self._feeds, None)
 
 
-def quantise(file: Path, out: Path, scans: Sequence[Path], grid: BevGrid) -> None:
-    """Post-training static INT8 (Q/DQ, weights per channel, activations unsigned), calibrated on ``scans``."""
+def _quantise(file: Path, out: Path, order: Order) -> None:
+    """Post-training static INT8 (Q/DQ, weights per channel, activations unsigned) of the convolutions."""
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     prepared = out.with_suffix(".prepared.onnx")
-    quant_pre_process(str(file), str(prepared))
+    quant_pre_process(str(file), str(prepared), skip_symbolic_shape=bool(order.dynamic))
     quantize_static(
         str(prepared),
         str(out),
-        _Calibration(scans, grid),
+        _Calibration(order.calibrate),
         quant_format=QuantFormat.QDQ,
         per_channel=True,
         weight_type=QuantType.QInt8,
         activation_type=QuantType.QUInt8,
         calibrate_method=CalibrationMethod.MinMax,
+        op_types_to_quantize=["Conv", "Add", "Relu", "Concat", "Resize"],
         nodes_to_exclude=_last_nodes(prepared),
     )
     prepared.unlink()
 
 
 def _last_nodes(file: Path) -> list[str]:
-    """The two output convolutions and the sigmoid: a hundredth of the work, and the place where rounding would show."""
+    """The two output convolutions: a hundredth of the work, and the place where rounding would show."""
     import onnx
 
     graph = onnx.load(str(file)).graph
     producer = {name: node for node in graph.node for name in node.output}
     ends = [producer[output.name] for output in graph.output]
-    return [
-        n.name
-        for end in ends
-        for n in (end, producer.get(end.input[0]))
-        if n is not None and n.op_type in ("Conv", "Sigmoid")
-    ]
+    chain = [n for end in ends for n in (end, producer.get(end.input[0])) if n is not None]
+    return [n.name for n in chain if n.op_type == "Conv"]
 
 
-def compare(file: Path, other: Path, scans: Sequence[Path], grid: BevGrid, heads: CentreHeads) -> dict[str, Any]:
-    """What ``other`` changes on the same images: heat difference, and boxes found by one alone (score 0.3)."""
+def compare(file: Path, other: Path, feeds: Sequence[Feed] | Iterator[Feed], heads: CentreHeads) -> dict[str, Any]:
+    """What ``other`` changes on the same frames: heat, and boxes of ``file`` (score 0.3) with none of ``other``'s near."""
     import onnxruntime
 
     first, second = (onnxruntime.InferenceSession(str(f), providers=["CPUExecutionProvider"]) for f in (file, other))
-    largest, boxes, lost, shift = 0.0, 0, 0, []
-    for image in images(scans, grid):
-        a, b = first.run(None, {"bev": image}), second.run(None, {"bev": image})
+    frames, largest, boxes, shifts = 0, 0.0, 0, [np.zeros(0)]
+    for feed in feeds:
+        a, b = first.run(["heat", "box"], feed), second.run(["heat", "box"], feed)
         largest = max(largest, float(np.abs(a[0] - b[0]).max()))
         own, scores, _ = decode_centres(a[0][0], a[1][0], heads)
         others, _, _ = decode_centres(b[0][0], b[1][0], heads)
-        own = own[scores >= 0.3]
+        own, frames = own[scores >= WORKING_SCORE], frames + 1
         boxes += len(own)
-        if len(own) == 0:
-            continue
-        distance = np.hypot(*(own[:, None, :2] - others[None, :, :2]).transpose(2, 0, 1))
-        nearest = distance.min(axis=1) if len(others) else np.full(len(own), np.inf)
-        lost += int(np.sum(nearest > 1.0))
-        shift += nearest[nearest <= 1.0].tolist()
+        offset = own[:, None, :2] - others[None, :, :2]
+        shifts.append(np.hypot(offset[..., 0], offset[..., 1]).min(axis=1, initial=np.inf))
+    nearest = np.concatenate(shifts)
+    kept = nearest[nearest <= 1.0]
     return {
-        "scans": len(scans),
+        "frames": frames,
         "boxes": boxes,
-        "boxes_lost": lost,
+        "boxes_lost": int(np.sum(nearest > 1.0)),
         "largest_heat_difference": largest,
-        "median_shift_m": float(np.median(shift)) if shift else None,
+        "median_shift_m": float(np.median(kept)) if len(kept) else None,
     }
 
 
-def export_folder(
-    network: BirdEyeNetwork,
-    folder: Path,
-    name: str,
-    version: str,
-    scans: Sequence[Path],
-    grid: BevGrid,
-    heads: CentreHeads,
-) -> dict[str, Any]:
-    """Write fp32 and INT8 artefacts and model.yaml; half of ``scans`` calibrates, half compares.
-
-    Raises ModelError when INT8 loses more than one box in fifty.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    full, small = folder / "model.onnx", folder / "model_int8.onnx"
-    export_onnx(network, full, grid)
-    half = len(scans) // 2
-    quantise(full, small, scans[:half], grid)
-    report = compare(full, small, scans[half:], grid, heads)
-    if report["boxes_lost"] > 0.02 * max(50, report["boxes"]):
-        raise ModelError(
-            f"INT8 of '{name}' loses {report['boxes_lost']} of {report['boxes']} boxes, more than 2 percent"
-        )
-    write_manifest(_manifest(name, version, [small, full], grid, heads), folder)
-    return report
-
-
-def _manifest(name: str, version: str, files: list[Path], grid: BevGrid, heads: CentreHeads) -> Manifest:
-    side = grid.size // OUTPUT_STRIDE
-    precisions = ("int8", "fp32")
-    artefacts = [Artefact(f.name, "onnx", p, sha256_of(f)) for f, p in zip(files, precisions, strict=True)]
+def _manifest(order: Order, files: list[Path]) -> Manifest:
+    side = GRID.size // OUTPUT_STRIDE
+    artefacts = [Artefact(f.name, "onnx", p, sha256_of(f)) for f, p in zip(files, ("int8", "fp32"), strict=True)]
+    inputs = []
+    for name, example in order.example.items():
+        shape = list(example.shape)
+        inputs.append(Tensor(name, (-1, *shape[1:]) if name in order.dynamic else tuple(shape), "float32"))
+    usual = {name: tuple(order.example[name].shape) for name in order.dynamic}
+    profile = {n: {"min": (1, *s[1:]), "usual": s, "max": (8, *s[1:])} for n, s in usual.items()}
     return Manifest(
-        name=name,
-        version=version,
+        name=order.name,
+        version=order.version,
         kind="detector3d",
         classes=tuple(c.name.lower() for c in CLASSES),
-        inputs=(Tensor("bev", (1, grid.channels, grid.size, grid.size), "float32"),),
+        inputs=tuple(inputs),
         outputs=(
             Tensor("heat", (1, len(CLASSES), side, side), "float32"),
             Tensor("box", (1, 10, side, side), "float32"),
         ),
-        preprocess=Step("bev_raster", to_dict(grid)),
-        postprocess=Step("centre_heads", asdict(heads)),
+        preprocess=order.preprocess,
+        postprocess=Step("centre_heads", asdict(order.heads)),
         artefacts=tuple(artefacts),
+        profiles=(profile,) if profile else (),  # type: ignore[arg-type]
         licence="Apache-2.0",
         card="README.md",
     )
