@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 import small_graphs as graphs
 
+from percept_ros.errors import SetupError
+from percept_ros.inference.cluster import ClusterEngine
 from percept_ros.inference.cuda import Device
 from percept_ros.inference.engine import InferenceEngine, Tensors, TensorSpec
 from percept_ros.inference.kernel import KernelEngine
@@ -31,21 +33,35 @@ Y = TensorSpec("y", (-1, 4), np.dtype(np.float32))
 Maker = Callable[[Path, EngineOptions], InferenceEngine]
 
 
+def rows(n: int, seed: int = 0) -> Tensors:
+    """x of n rows."""
+    return {"x": np.random.default_rng(seed).normal(size=(n, 4)).astype(np.float32)}
+
+
+def affine(inputs: Tensors) -> Tensors:
+    """What most engines of the suite compute."""
+    return {"y": 2 * inputs["x"] + 1}
+
+
 @dataclass(frozen=True)
 class Case:
     """One engine in the suite.
 
-    make: y = 2 x + 1. corrupt: an artefact that must be refused. faulty: fails on ``bad`` inputs inside the back end.
-    nan: answers NaN on ``nan_input``. computes: whether the outputs follow from the inputs.
+    make: a good engine; feed(n, seed): its inputs of size n; expected: its outputs for them, None = not said.
+    corrupt: an artefact that must be refused (None: it has no artefact). faulty: fails on ``bad`` inputs inside the
+    back end. nan: answers NaN on ``nan_input`` (None: it cannot).
     """
 
     make: Maker
-    corrupt: Maker
+    corrupt: Maker | None
     faulty: Maker
     bad: Tensors
     nan: Maker | None = None
     nan_input: Tensors = field(default_factory=dict)
-    computes: bool = True
+    inputs: tuple[TensorSpec, ...] = (X,)
+    outputs: tuple[TensorSpec, ...] = (Y,)
+    feed: Callable[[int, int], Tensors] = rows
+    expected: Callable[[Tensors], Tensors] | None = affine
 
 
 def compiled(source: Path, target: Path, *extra: str) -> Path:
@@ -54,7 +70,7 @@ def compiled(source: Path, target: Path, *extra: str) -> Path:
         pytest.skip("no C++ compiler (g++) to build the test's kernel with")
     command = [
         compiler,
-        "-O1",
+        "-O0",
         "-std=c++17",
         "-shared",
         "-fPIC",
@@ -106,7 +122,7 @@ def scripted_case(folder: Path, engines: Path) -> Case:
         bad={"x": np.zeros((2, 4), np.float32)},
         nan=lambda f, o: scripted(o, ScriptedStep(fault="nan")),
         nan_input={"x": np.zeros((2, 4), np.float32)},
-        computes=False,
+        expected=lambda inputs: {"y": 0 * inputs["x"]},
     )
 
 
@@ -132,10 +148,34 @@ def tensorrt_pycuda_case(folder: Path, engines: Path) -> Case:
     return tensorrt_case(host_machine.pycuda_device(engines))
 
 
+def cluster_case(folder: Path, engines: Path) -> Case:
+    pose = {"base_SE3_lidar": np.eye(4)}
+
+    def sweep(n: int, seed: int) -> Tensors:
+        return {"points": np.random.default_rng(seed).uniform(-20, 20, (n, 3)).astype(np.float32), **pose}
+
+    engine = ClusterEngine()
+    try:
+        engine.load()
+    except SetupError as exc:
+        pytest.skip(f"kernels are not built: {exc}")
+    return Case(
+        make=lambda f, o: ClusterEngine(),
+        corrupt=None,
+        faulty=lambda f, o: ClusterEngine(),
+        bad={"points": np.zeros((3, 3), np.float32), "base_SE3_lidar": np.full((4, 4), np.nan)},
+        inputs=engine.inputs,
+        outputs=engine.outputs,
+        feed=sweep,
+        expected=None,
+    )
+
+
 CASES: dict[str, Callable[[Path, Path], Case]] = {
     "onnx": onnx_case,
     "kernel": kernel_case,
     "scripted": scripted_case,
+    "cluster": cluster_case,
     "tensorrt": lambda folder, engines: tensorrt_case(host_machine.HostDevice),
     "tensorrt_graph": tensorrt_graph_case,
     "tensorrt_pycuda": tensorrt_pycuda_case,

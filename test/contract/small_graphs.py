@@ -50,8 +50,8 @@ def picky(file: Path) -> Path:
     return save(file, nodes, shape)
 
 
-def slow(file: Path, size: int = 1024, layers: int = 400) -> Path:
-    """Many matrix products: takes seconds, so that a deadline cuts it off."""
+def slow(file: Path, size: int = 1024, layers: int = 40) -> Path:
+    """Many matrix products: takes long enough that a deadline cuts it off."""
     weights = {"w": np.full((WIDTH, size), 1e-3, np.float32), "v": np.eye(size, dtype=np.float32)}
     nodes = [helper.make_node("MatMul", ["x", "w"], ["h0"])]
     nodes += [helper.make_node("MatMul", [f"h{i}", "v"], [f"h{i + 1}"]) for i in range(layers)]

@@ -107,28 +107,33 @@ def check_bindings(stubs: str, site: str) -> dict[str, Any]:
     }
 
 
-def build_rtx(site: str, onnx: str, target: str) -> dict[str, Any]:
+def build_rtx(site: str, orders: str) -> dict[str, Any]:
+    """Name -> answer of each order: {"onnx", "target", "precision", "profiles", "cancel"}."""
     sys.path.insert(0, site)
     from percept_ros.inference import tensorrt_api as api
+
+    trt = api.import_tensorrt("tensorrt_rtx")
+    answers = {name: build_one(trt, order) for name, order in json.loads(Path(orders).read_text()).items()}
+    return {"missing": missing_attributes(trt), "version": trt.__version__, **answers}
+
+
+def build_one(trt: Any, given: dict[str, Any]) -> dict[str, Any]:
     from percept_ros.inference import tensorrt_sidecar
     from percept_ros.inference.options import ShapeRange
     from percept_ros.inference.tensorrt_build import BuildOrder, build_engine
 
-    trt = api.import_tensorrt("tensorrt_rtx")
-    ranges = json.loads(sys.argv[5])
-    profiles = tuple({n: ShapeRange(*map(tuple, r)) for n, r in profile.items()} for profile in ranges["profiles"])
+    profiles = tuple({n: ShapeRange(*map(tuple, r)) for n, r in profile.items()} for profile in given["profiles"])
     phases: set[str] = set()
 
     def say(phase: str, step: int, steps: int) -> bool:
         phases.add(phase)
-        return not ranges.get("cancel")
+        return not given.get("cancel")
 
-    order = BuildOrder(Path(onnx), Path(target), ranges["precision"], profiles)
-    error = refusal(lambda: build_engine(trt, order, say))
-    answer: dict[str, Any] = {"error": error, "phases": len(phases), "missing": missing_attributes(trt)}
-    if error == "no error":
-        answer["sidecar"] = tensorrt_sidecar.read(Path(target)).precision
-        answer["nbytes"] = Path(target).stat().st_size
+    target = Path(given["target"])
+    order = BuildOrder(Path(given["onnx"]), target, given["precision"], profiles, level=given.get("level", 3))
+    answer: dict[str, Any] = {"error": refusal(lambda: build_engine(trt, order, say)), "phases": len(phases)}
+    if answer["error"] == "no error":
+        answer |= {"sidecar": tensorrt_sidecar.read(target).precision, "nbytes": target.stat().st_size}
     return answer
 
 

@@ -151,7 +151,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     from percept_ros.inference import kernel, tensorrt
 
     monkeypatch.setattr(tensorrt, "Machine", host_machine.machine)
-    monkeypatch.setattr(kernel, "TRIAL_TIMEOUT_S", 3.0)
+    monkeypatch.setattr(kernel, "TRIAL_TIMEOUT_S", 2.0)
 
 
 @pytest.mark.parametrize("name", list(HOSTILE))

@@ -11,64 +11,94 @@ import small_graphs
 import vendor_cache
 from test_tensorrt_bindings import child
 
-from percept_ros.inference.manifest import load_manifest, models_roots
+from percept_ros.inference.manifest import Manifest, load_manifest, models_roots
 
 BATCH = [{"x": [[1, 4], [2, 4], [8, 4]]}]
-SHIPPED = sorted(p.parent for root in models_roots()[:1] for p in root.glob("*/model.yaml"))
+SHIPPED = {p.parent.name: p.parent for root in models_roots()[:1] for p in sorted(root.glob("*/model.yaml"))}
 
 
-def build(tmp_path: Path, onnx: Path, **order: Any) -> dict[str, Any]:
-    order = {"precision": "fp32", "profiles": BATCH, **order}
-    return child("rtx", str(vendor_cache.rtx()), str(onnx), str(tmp_path / "made.plan"), json.dumps(order))
+def orders(folder: Path) -> dict[str, dict[str, Any]]:
+    """Everything the tests build, in one process: loading the libraries is the slow part."""
+    affine = {"onnx": str(small_graphs.affine(folder / "affine.onnx")), "precision": "fp32", "profiles": BATCH}
+    unknown = str(small_graphs.unknown_operator(folder / "unknown.onnx"))
+    made = {
+        "good": affine,
+        "fp16": {**affine, "precision": "fp16"},
+        "cancelled": {**affine, "cancel": True},
+        "no_profile": {**affine, "profiles": []},
+        "unknown_input": {**affine, "profiles": [{**BATCH[0], "z": [[1]] * 3}]},
+        "wrong_shape": {**affine, "profiles": [{"x": [[1, 3], [2, 3], [8, 3]]}]},
+        "not_quantised": {**affine, "precision": "int8"},
+        "unknown_operator": {**affine, "onnx": unknown},
+    }
+    for name, model in SHIPPED.items():
+        made |= shipped_orders(name, load_manifest(model))
+    return {name: {**order, "target": str(folder / f"{name}.plan")} for name, order in made.items()}
 
 
-def test_builds_with_progress_and_sidecar(tmp_path: Path) -> None:
-    answer = build(tmp_path, small_graphs.affine(tmp_path / "a.onnx"))
-    assert answer["error"] == "no error"
-    assert answer["phases"] > 1
-    assert answer["sidecar"] == "fp32"
-    assert answer["missing"] == []
+def shipped_orders(name: str, manifest: Manifest) -> dict[str, dict[str, Any]]:
+    """fp32 and fp16 from each fp32 ONNX."""
+    dynamic = any(-1 in t.shape for t in manifest.inputs)
+    profiles = [{n: [r.min, r.usual, r.max] for n, r in p.items()} for p in manifest.profiles] if dynamic else []
+    return {
+        f"{name}_{precision}{a.part}": {
+            "onnx": str(manifest.folder / a.file),
+            "precision": precision,
+            "profiles": profiles,
+            "level": 0,
+        }
+        for a in manifest.artefacts
+        if (a.format, a.precision) == ("onnx", "fp32")
+        for precision in ("fp32", "fp16")
+    }
 
 
-def test_builds_fp16(tmp_path: Path) -> None:
-    assert build(tmp_path, small_graphs.affine(tmp_path / "a.onnx"), precision="fp16")["sidecar"] == "fp16"
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("rtx")
 
 
-def test_cancelled_build_leaves_nothing(tmp_path: Path) -> None:
-    answer = build(tmp_path, small_graphs.affine(tmp_path / "a.onnx"), cancel=True)
-    assert answer["error"].startswith("ArtefactRefused")
-    assert not (tmp_path / "made.plan").exists()
+@pytest.fixture(scope="module")
+def built(folder: Path) -> dict[str, Any]:
+    site = vendor_cache.rtx()
+    (folder / "orders.json").write_text(json.dumps(orders(folder)))
+    return child("rtx", str(site), str(folder / "orders.json"))
+
+
+def test_version_and_attributes(built: dict[str, Any]) -> None:
+    assert built["version"] == vendor_cache.RTX
+    assert built["missing"] == []
+
+
+def test_builds_with_progress_and_sidecar(built: dict[str, Any]) -> None:
+    assert built["good"]["error"] == "no error"
+    assert built["good"]["phases"] > 1
+    assert built["good"]["sidecar"] == "fp32"
+    assert built["fp16"]["sidecar"] == "fp16"
+
+
+def test_cancelled_build_leaves_nothing(built: dict[str, Any], folder: Path) -> None:
+    assert built["cancelled"]["error"].startswith("ArtefactRefused")
+    assert not (folder / "cancelled.plan").exists()
 
 
 @pytest.mark.parametrize(
-    ("order", "text"),
+    ("name", "text"),
     [
-        ({"profiles": []}, "InputError: input 'x' has the dynamic shape"),
-        ({"profiles": [{"x": [[1, 4]] * 3, "z": [[1]] * 3}]}, "profile names 'z'"),
-        ({"profiles": [{"x": [[1, 3], [2, 3], [8, 3]]}]}, "tensor has 4"),
-        ({"precision": "int8"}, "no Q/DQ nodes"),
+        ("no_profile", "InputError: input 'x' has the dynamic shape"),
+        ("unknown_input", "profile names 'z'"),
+        ("wrong_shape", "tensor has 4"),
+        ("not_quantised", "no Q/DQ nodes"),
+        ("unknown_operator", "NoSuchOperator"),
     ],
 )
-def test_refusals_say_why(tmp_path: Path, order: dict[str, Any], text: str) -> None:
-    assert text in build(tmp_path, small_graphs.affine(tmp_path / "a.onnx"), **order)["error"]
+def test_refusals_say_why(built: dict[str, Any], name: str, text: str) -> None:
+    assert text in built[name]["error"]
 
 
-def test_unknown_operator_is_named(tmp_path: Path) -> None:
-    answer = build(tmp_path, small_graphs.unknown_operator(tmp_path / "u.onnx"))
-    assert answer["error"].startswith("ArtefactRefused")
-    assert "NoSuchOperator" in answer["error"]
-
-
-@pytest.mark.parametrize("folder", SHIPPED or [None], ids=lambda f: f.name if f else "none")
-def test_builds_every_shipped_onnx(tmp_path: Path, folder: Path | None) -> None:
-    if folder is None:
-        pytest.skip("no models are shipped")
-    manifest = load_manifest(folder)
-    onnx = [a for a in manifest.artefacts if a.format == "onnx" and a.precision == "fp32"]
-    if not onnx:
-        pytest.skip(f"{folder.name} ships no fp32 ONNX")
-    dynamic = any(-1 in t.shape for t in manifest.inputs)
-    profiles = [{n: [r.min, r.usual, r.max] for n, r in p.items()} for p in manifest.profiles] if dynamic else []
-    for artefact in onnx:
-        answer = build(tmp_path, folder / artefact.file, profiles=profiles)
-        assert answer["error"] == "no error"
+@pytest.mark.parametrize("name", SHIPPED or ["none"])
+def test_builds_every_shipped_onnx(built: dict[str, Any], name: str) -> None:
+    answers = {n: a for n, a in built.items() if name in SHIPPED and n.startswith(f"{name}_")}
+    if not answers:
+        pytest.skip("no models are shipped" if not SHIPPED else f"{name} ships no fp32 ONNX")
+    assert {n: a["error"] for n, a in answers.items()} == dict.fromkeys(answers, "no error")
