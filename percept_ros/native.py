@@ -26,7 +26,10 @@ def library() -> ctypes.CDLL:
     for folder in percept_ros.__path__:
         file = Path(folder) / "lib" / "libpercept_kernels.so"
         if file.exists():
-            opened = ctypes.CDLL(str(file))
+            try:
+                opened = ctypes.CDLL(str(file))
+            except OSError as exc:
+                raise SetupError(f"kernel library '{file}' cannot be opened: {exc}: build again (make build)") from exc
             if (found := opened.percept_kernels_abi()) != ABI:
                 raise SetupError(f"kernel library '{file}' has ABI {found}, expected {ABI}: build again (make build)")
             return opened

@@ -58,6 +58,9 @@ class CameraNode(Component):
         """Subscribe and start the worker."""
         camera = self.config.cameras[self.camera]
         self._input = CameraInput(self.camera, camera)
+        self._input.on_lost = lambda reason: self.complaints.drop(
+            camera.topic, reason, "an H.264 unit is lost or broken; the stream goes on at the next key frame"
+        )
         self._announced: CameraCalibration | None = None
         inbox = Inbox(self.config.sync.queue_depth, lambda source: self.complaints.count(source, "queue_full"))
         topics = ((image_type(camera), camera.topic, SENSOR_QOS), (CameraInfo, info_topic(camera), SENSOR_QOS))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sensor_msgs.msg import CompressedImage, Image
 
 from percept_ros.config import CameraConfig
 from percept_ros.core.compressed import decode_compressed
+from percept_ros.core.h264 import H264Decoder
 from percept_ros.core.images import decode_image
 from percept_ros.core.rectify import Rectifier
 from percept_ros.errors import CalibrationError
@@ -22,6 +24,8 @@ class CameraInput:
         self.name, self._config = name, config
         self._rectifier = Rectifier()
         self._calibration: CameraCalibration | None = None
+        self._stream: H264Decoder | None = None
+        self.on_lost: Callable[[str], None] = lambda reason: None
 
     def on_info(self, message: Any) -> None:
         """Take a CameraInfo; a changed calibration takes effect with the next frame. Raises CalibrationError."""
@@ -33,13 +37,21 @@ class CameraInput:
             raise CalibrationError(
                 f"camera '{self.name}' has no CameraInfo yet: publish it beside the image topic", "no_camera_info"
             )
-        at_ns = stamp_ns(message.header.stamp)
-        image = (
-            decode_image(message)
-            if self._config.transport == "raw"
-            else decode_compressed(message.data, message.format)
-        )
-        return [self._frame(image, at_ns, message.header.frame_id)]
+        at_ns, frame_id = stamp_ns(message.header.stamp), message.header.frame_id
+        if self._config.transport == "raw":
+            return [self._frame(decode_image(message), at_ns, frame_id)]
+        if self._config.transport == "compressed":
+            return [self._frame(decode_compressed(message.data, message.format), at_ns, frame_id)]
+        return self._from_stream(message.data, at_ns, frame_id)
+
+    def _from_stream(self, unit: Any, at_ns: int, frame_id: str) -> list[CameraFrame]:
+        """Pictures of one H.264 access unit; lost units are handed to ``on_lost`` with their reason."""
+        if self._stream is None:
+            self._stream = H264Decoder()
+        decoded = self._stream.decode(unit, at_ns)
+        for lost in decoded.dropped:
+            self.on_lost(lost.reason)
+        return [self._frame(p.image, p.stamp_ns, frame_id, p.is_keyframe) for p in decoded.images]
 
     def _frame(self, image: U8, at_ns: int, frame_id: str, is_keyframe: bool = True) -> CameraFrame:
         frame = CameraFrame(self.name, at_ns, frame_id, image, self._calibration, False, is_keyframe)

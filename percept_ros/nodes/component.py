@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
+from rclpy._rclpy_pybind11 import RCLError
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
@@ -35,6 +38,7 @@ class Component(LifecycleNode):
         self.active = False
         self.config = Config()
         parameters.declare(self)
+        self._guard_transitions()
         self.add_on_set_parameters_callback(self._on_set)
         self.add_post_set_parameters_callback(self._after_set)
 
@@ -46,6 +50,21 @@ class Component(LifecycleNode):
 
     def apply(self, config: Config) -> None:
         """Take over live settings of ``config`` (called while configured)."""
+
+    def _guard_transitions(self) -> None:
+        """Answer a transition that the state does not allow with success = false; rclpy would end the executor."""
+        for service in self.services:
+            if service.srv_name.endswith("/change_state"):
+                service.callback = partial(self._change_state, service.callback)
+
+    def _change_state(self, change: Callable[[Any, Any], Any], request: Any, response: Any) -> Any:
+        try:
+            return change(request, response)
+        except RCLError as exc:
+            asked = request.transition.label or request.transition.id
+            self.get_logger().warning(f"{self.get_name()}: transition '{asked}' refused: {exc}")
+            response.success = False
+            return response
 
     def fault(self, exc: Exception) -> None:
         """Report a fault that no mode covers, from any thread: the node goes through on_error to unconfigured."""

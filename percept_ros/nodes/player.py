@@ -39,6 +39,14 @@ class BagPlayer(Node):
                 continue
             self._topic_publishers[topic] = self.create_publisher(found, topic, _qos(topic, kind))
 
+    def wait_for_listeners(self, limit_s: float, pause: threading.Event) -> bool:
+        """Wait until every topic has a subscriber, at most ``limit_s``; False when some have none."""
+        until = time.monotonic() + limit_s
+        while any(publisher.get_subscription_count() == 0 for publisher in self._topic_publishers.values()):
+            if time.monotonic() > until or pause.wait(0.05):
+                return False
+        return True
+
     def play(self, bag: BagReader, stop: threading.Event, on_message: Callable[[int], None] = lambda done: None) -> int:
         """Publish every message of ``bag`` at the pace of its log times, header stamps moved to now.
 

@@ -32,6 +32,7 @@ from percept_ros.share import share
 NAMESPACE = "/percept"
 _BRING_UP_S = 60.0
 _QUIET_S = 1.0
+_LISTEN_S = 3.0
 
 
 @dataclass(slots=True)
@@ -98,6 +99,7 @@ def play_through_nodes(
         player.advertise(reader.topics)
         if not recorder.ready.wait(_BRING_UP_S):
             raise SetupError(f"the nodes did not become active within {_BRING_UP_S:.0f} s: see {out / 'nodes'}")
+        player.wait_for_listeners(_LISTEN_S, threading.Event())
         recorder.recording.moved_ns = player.play(reader, threading.Event(), on_message)
         _wait_until_quiet(recorder)
         return recorder.recording

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from rclpy.node import Node
@@ -62,6 +63,8 @@ class DirectSources:
         self._node, self._config, self._extrinsics, self._complaints = node, config, extrinsics, complaints
         self._lidar = LidarInput(config, extrinsics, complaints, pose_at)
         self._cameras = {name: CameraInput(name, camera) for name, camera in config.cameras.items()}
+        for name, camera_input in self._cameras.items():
+            camera_input.on_lost = partial(complaints.count, name)
 
     def start(self, running: ExitStack, inbox: Inbox) -> None:
         """See Sources."""
