@@ -26,6 +26,7 @@ from percept_ros.core.transform_tree import TransformTree
 from percept_ros.errors import InputError, TransformError
 from percept_ros.replay.bag_reader import BagMessage, BagReader
 from percept_ros.replay.discovery import COMPRESSED, LIDAR, BagTopics
+from percept_ros.replay.lidar_odometry import LidarOdometry
 from percept_ros.replay.messages import calibration_of, odometry_of, same_calibration, stamp_ns, transforms_of
 from percept_ros.types import F64, I64, U8, CameraCalibration, CameraFrame, PointCloud
 
@@ -75,6 +76,7 @@ class BagSource:
         self._tree = TransformTree()
         self._history = PoseHistory(max_extrapolation_ns=int(config.ego_motion.max_age_ms * 1e6))
         self._ego_child = config.frames.base
+        self._lidar_odometry = LidarOdometry() if config.ego_motion.source == "kiss_icp" else None
         self._calibrations: dict[str, CameraCalibration] = {}
         self._rectifier = Rectifier()
         self._decoder: tuple[F64, CloudDecoder] | None = None
@@ -94,8 +96,10 @@ class BagSource:
 
     @property
     def pose_source(self) -> str:
-        """``odometry``, ``tf`` or ``none``: where ego motion comes from in this bag."""
+        """``odometry``, ``tf``, ``kiss_icp`` or ``none``: where ego motion comes from in this bag."""
         wanted = self.config.ego_motion.source
+        if self._lidar_odometry is not None:
+            return "kiss_icp"
         if wanted in ("auto", "odometry") and self.topics.odometry:
             return "odometry"
         if wanted in ("auto", "tf") and self._tree_has_ego():
@@ -116,7 +120,7 @@ class BagSource:
             if camera.info:
                 routes[camera.info] = partial(self._info, camera.name)
         routes.update(dict.fromkeys(self.topics.transforms, self._transforms))
-        if self.topics.odometry:
+        if self.topics.odometry and self._lidar_odometry is None:
             routes[self.topics.odometry] = self._odometry
         return routes
 
@@ -144,7 +148,8 @@ class BagSource:
         """Camera frames and sweeps in the order of the recording, and what had to be refused."""
         for done, message in enumerate(self._reader.messages(self.topics.all), 1):
             if (sensor := self._sensors.get(message.topic)) is None:
-                self._guarded(message.topic, self._handlers[message.topic], message)
+                if (handler := self._handlers.get(message.topic)) is not None:
+                    self._guarded(message.topic, handler, message)
                 continue
             self.seen[sensor] += 1
             yield self._sensor_message(sensor, message, done)
@@ -181,7 +186,7 @@ class BagSource:
     def pose_at(self, at_ns: int) -> F64 | None:
         """(4, 4) fixed_SE3_base, or None when the bag does not tell."""
         try:
-            if self.pose_source == "odometry":
+            if self.pose_source in ("odometry", "kiss_icp"):
                 return self._odometry_pose(at_ns)
             if self.pose_source == "tf":
                 return self._tree.lookup(self.config.frames.fixed, self.config.frames.base, at_ns)
@@ -196,7 +201,7 @@ class BagSource:
         return np.asarray(pose @ self._tree.lookup(self._ego_child, self.config.frames.base, at_ns), np.float64)
 
     def _poses_at(self, stamps_ns: I64) -> F64:
-        if self.pose_source == "odometry" and self._ego_child in ("", self.config.frames.base):
+        if self.pose_source in ("odometry", "kiss_icp") and self._ego_child in ("", self.config.frames.base):
             return self._history.at(stamps_ns)
         poses = [self.pose_at(int(at)) for at in stamps_ns]
         if any(pose is None for pose in poses):
@@ -217,9 +222,7 @@ class BagSource:
 
     def _odometry(self, message: BagMessage) -> None:
         pose = odometry_of(message.message)
-        newest = self._history.newest_ns
-        if newest is not None and newest - pose.stamp_ns > JUMP_NS:
-            self._history.clear()
+        self._restarted(pose.stamp_ns)
         self._ego_child = pose.child
         self._history.add(pose.stamp_ns, check_rigid(pose.parent_SE3_child, "odometry pose"))
 
@@ -228,7 +231,23 @@ class BagSource:
         at_ns, frame_id = stamp_ns(header.stamp), header.frame_id.lstrip("/")
         base_SE3_lidar = self.extrinsic(LIDAR, frame_id, at_ns)
         cloud = self._decoder_for(base_SE3_lidar).decode(message.message, LIDAR, at_ns, frame_id)
-        return self._deskewed(cloud, base_SE3_lidar)
+        cloud = self._deskewed(cloud, base_SE3_lidar)
+        if self._lidar_odometry is not None:
+            self._register(cloud, base_SE3_lidar, self._lidar_odometry)
+        return cloud
+
+    def _register(self, cloud: PointCloud, base_SE3_lidar: F64, odometry: LidarOdometry) -> None:
+        if self._restarted(cloud.stamp_ns):
+            odometry.reset()
+        self._history.add(cloud.stamp_ns, odometry.register(cloud, base_SE3_lidar))
+
+    def _restarted(self, at_ns: int) -> bool:
+        """Whether time went back to before the poses that are known; they are then forgotten."""
+        newest = self._history.newest_ns
+        if newest is None or newest - at_ns <= JUMP_NS:
+            return False
+        self._history.clear()
+        return True
 
     def _decoder_for(self, base_SE3_lidar: F64) -> CloudDecoder:
         if self._decoder is None or (self._decoder[0] != base_SE3_lidar).any():
