@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from foreign_models import centerpoint, pointpillars, recorded_boxes
 from small_scene import BASE_SE3_LIDAR, scan, sensors
 
 from percept_ros.core.anchors import AnchorHead, BoxRows, decode_anchors, decode_rows
 from percept_ros.core.centre_maps import CentreMaps, decode_maps
 from percept_ros.core.decode import bev_iou
+from percept_ros.core.decode2d import Yolov8Params
 from percept_ros.core.pillars import PillarGrid, Pillariser
 from percept_ros.detectors.centerpoint import CenterPointDetector
 from percept_ros.detectors.geometric import GeometricDetector
-from percept_ros.detectors.open import open_detector
+from percept_ros.detectors.image import Letterbox
+from percept_ros.detectors.open import DETECTORS, open_detector
 from percept_ros.detectors.pointpillars import PointPillarsDetector
 from percept_ros.errors import CloudError, ConfigError, EngineClosed, InputError, ManifestError
+from percept_ros.inference.manifest import parse_manifest
 from percept_ros.types import ObjectClass, PointCloud
 
 DATA = Path(os.environ.get("PERCEPT_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
@@ -273,3 +279,19 @@ def test_names_that_lead_nowhere(tmp_path: Path) -> None:
     (folder / "model.yaml").write_text(text.replace("kind: detector3d", "kind: predictor"), encoding="utf-8")
     with pytest.raises(ManifestError, match="predictor"):
         open_detector(folder)
+
+
+def test_manifests_of_the_manual_are_right() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "detectors.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 5
+    for block in blocks:
+        tree = yaml.safe_load(block.replace("SHA256", "a" * 64))
+        manifest = parse_manifest(tree, Path("nowhere"), tree["name"])
+        assert None not in manifest.object_classes or manifest.kind == "detector2d"
+        if manifest.kind == "detector3d":
+            module, _, cls = DETECTORS[manifest.preprocess.kind].partition(":")
+            getattr(importlib.import_module(module), cls)("nowhere").prepare(manifest)
+        else:
+            manifest.preprocess.read(Letterbox)
+            manifest.postprocess.read(Yolov8Params)
