@@ -24,12 +24,17 @@ class Augmentation:
     keep_least: float = 0.25
     beams_probability: float = 0.25
     jitter_sigma_m: float = 0.02
+    jitter_probability: float = 0.25
     sector_probability: float = 0.15
 
 
 @dataclass(frozen=True, slots=True)
 class Augmented:
-    """A changed scan. matrix: (3, 3) that turned, mirrored and scaled it. plane: a slightly wrong road plane."""
+    """A changed scan.
+
+    points: (P, 3) thinned, still to be multiplied by ``matrix`` (3, 3), which turns, mirrors and scales; boxes are already.
+    plane: a slightly wrong road plane.
+    """
 
     points: F32
     boxes: F64
@@ -38,7 +43,7 @@ class Augmented:
 
 
 def augment(scan: Scan, how: Augmentation, rng: np.random.Generator) -> Augmented:
-    """Points and boxes turned, mirrored and scaled, and points thinned."""
+    """Boxes turned, mirrored and scaled, points thinned and jittered."""
     points = _thin(scan.points, how, rng)
     turn, scale = rng.uniform(-np.pi, np.pi), 1.0 + how.scale * rng.uniform(-1, 1)
     mirror = 1.0 if rng.random() < 0.5 else -1.0
@@ -48,9 +53,8 @@ def augment(scan: Scan, how: Augmentation, rng: np.random.Generator) -> Augmente
     boxes[:, :3] = scan.boxes[:, :3] @ matrix.T
     boxes[:, 3:6] *= scale
     boxes[:, 6] = mirror * boxes[:, 6] + turn
-    points = points @ matrix.T.astype(np.float32)
-    if rng.random() < 0.5:
-        points += rng.standard_normal(points.shape, np.float32) * np.float32(how.jitter_sigma_m * rng.random())
+    if rng.random() < how.jitter_probability:
+        points = points + rng.standard_normal(points.shape, np.float32) * np.float32(how.jitter_sigma_m * rng.random())
     return Augmented(points, boxes, _wrong_plane(how, rng), matrix)
 
 

@@ -54,7 +54,7 @@ class MomentMaker:
         mode = mode or str(rng.choice(MODES, p=MODE_SHARES))
         changed = augment(moment.scan, self._maker.augmentation, rng)
         points = changed.points[:0] if mode == "camera_only" else changed.points
-        image = self._maker.raster.rasterise(points, None, changed.plane)[0]
+        image = self._maker.draw(points, changed)
         cameras = _kept_cameras(len(moment.images), mode, rng)
         returns = _evidence(moment, cameras, lidar=mode != "camera_only")
         windows = list(self._maker.cut(image, changed, moment.scan.classes, returns, rng))

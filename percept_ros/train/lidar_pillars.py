@@ -41,8 +41,12 @@ def batches(folder: Path, recipe: Recipe, start_step: int) -> Iterator[list[Samp
 
 
 def stack_images(samples: list[Sample]) -> Tensor:
-    """(N, 13, W, W) float32."""
-    return torch.from_numpy(np.stack([s.image for s in samples])).to(memory_format=torch.channels_last)
+    """(N, 13, W, W) bfloat16, channels last in memory."""
+    shape = (len(samples), *samples[0].image.shape)
+    stacked = torch.empty(shape, dtype=torch.bfloat16, memory_format=torch.channels_last)
+    for place, sample in zip(stacked, samples, strict=True):
+        place.copy_(torch.from_numpy(sample.image))
+    return stacked
 
 
 def stack_targets(samples: list[Sample]) -> tuple[Tensor, ...]:

@@ -86,11 +86,11 @@ def _window(row: F64, grid: OutputGrid) -> tuple[slice, slice, F32] | None:
 
 def _write_box(targets: Targets, row: F64, grid: OutputGrid, ys: slice, xs: slice, gauss: F32) -> None:
     better = (gauss >= _NEAR) & (gauss > targets.weight[ys, xs])
-    targets.weight[ys, xs][better] = gauss[better]
-    dx = (row[0] - grid.x_m) / grid.cell_m - (np.arange(xs.start, xs.stop) + 0.5)
-    dy = (row[1] - grid.y_m) / grid.cell_m - (np.arange(ys.start, ys.stop) + 0.5)
-    constant = [row[2], *np.log(row[3:6]), np.cos(row[6]), np.sin(row[6]), np.cos(2 * row[6]), np.sin(2 * row[6])]
-    values = [np.broadcast_to(dx[None], gauss.shape), np.broadcast_to(dy[:, None], gauss.shape)]
-    values += [np.full(gauss.shape, v) for v in constant]
-    for channel, value in enumerate(values):
-        targets.box[channel, ys, xs][better] = value[better]
+    y, x = np.nonzero(better)
+    targets.weight[ys, xs][y, x] = gauss[y, x]
+    values = np.empty((BOX_CHANNELS, len(y)), np.float32)
+    values[0] = (row[0] - grid.x_m) / grid.cell_m - (xs.start + x + 0.5)
+    values[1] = (row[1] - grid.y_m) / grid.cell_m - (ys.start + y + 0.5)
+    angles = (np.cos(row[6]), np.sin(row[6]), np.cos(2 * row[6]), np.sin(2 * row[6]))
+    values[2:] = np.array([row[2], *np.log(row[3:6]), *angles])[:, None]
+    targets.box[:, ys.start + y, xs.start + x] = values

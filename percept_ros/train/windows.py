@@ -39,8 +39,15 @@ class WindowMaker:
     def windows(self, scan: Scan, rng: np.random.Generator) -> Iterator[Sample]:
         """Windows of one augmentation of ``scan``."""
         changed = augment(scan, self.augmentation, rng)
-        image = self.raster.rasterise(changed.points, None, changed.plane)[0]
+        image = self.draw(changed.points, changed)
         yield from self.cut(image, changed, scan.classes, scan.inside, rng)
+
+    def draw(self, points: F32, changed: Augmented) -> F32:
+        """(13, size, size) image of points that ``changed.matrix`` still has to move; valid until the next."""
+        pose = np.eye(4)
+        pose[:3, :3] = changed.matrix
+        image: F32 = self.raster.rasterise(points, pose, changed.plane)[0]
+        return image
 
     def cut(
         self, image: F32, changed: Augmented, classes: I64, inside: I64, rng: np.random.Generator
@@ -55,7 +62,9 @@ class WindowMaker:
             side = self._size // OUTPUT_STRIDE
             grid = OutputGrid(*corner, GRID.cell_m * OUTPUT_STRIDE, side, side)
             targets = draw_targets(boxes[use], classes[use], inside[use], grid, len(CLASSES), LEAST_POINTS)
-            yield Sample(image[:, row : row + self._size, column : column + self._size].copy(), targets, grid)
+            yield Sample(
+                image[:, row : row + self._size, column : column + self._size].astype(np.float16), targets, grid
+            )
 
     def _place(self, boxes: F64, rng: np.random.Generator) -> tuple[int, int]:
         most = (GRID.size - self._size) // 16

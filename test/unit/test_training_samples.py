@@ -71,9 +71,9 @@ def test_a_broken_scan_file_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_augmented_points_stay_in_their_boxes(seed: int) -> None:
-    how = Augmentation(drop_probability=0.0, beams_probability=0.0, sector_probability=0.0, jitter_sigma_m=0.0)
+    how = Augmentation(drop_probability=0.0, beams_probability=0.0, sector_probability=0.0, jitter_probability=0.0)
     changed = augment(scan(), how, np.random.default_rng(seed))
-    points = changed.points
+    points = changed.points @ changed.matrix.T.astype(np.float32)
     x, y, z, length, width, height, yaw = changed.boxes[0]
     offset = points - np.array([x, y, z], np.float32)
     along = np.abs(offset[:, 0] * np.cos(yaw) + offset[:, 1] * np.sin(yaw)) < length / 2
