@@ -41,6 +41,8 @@ def replay(
 
     Deterministic unless --realtime is given: two runs write the same bytes of tracks. Exit status 1: no frame was answered.
     """
+    if realtime and remap:
+        raise RecordingError("--remap and --realtime do not go together: name the topics in the configuration instead")
     settings = load_config(config, _overrides(model, camera_model, engine))
     started = time.perf_counter()
     with progress_bar("replay") as update:
