@@ -57,14 +57,12 @@ def lidar_pillars(
     Example: percept train lidar-pillars --minutes 20 --seed 1 -o /tmp/pillars --json
     """
     require_torch()
-    import torch
-
     from percept_ros.train.lidar_pillars import train
     from percept_ros.train.loop import Recipe
     from percept_ros.train.simulated import fill
+    from percept_ros.train.threads import use_threads
 
-    if threads:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     folder = cache or out / "scans"
     if minutes:
         scans, steps = _fit_into(minutes, folder, seed)
