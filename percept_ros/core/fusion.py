@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
+from percept_ros.core.assignment import best_assignment
 from percept_ros.core.frustum import propose
 from percept_ros.core.geometry import inverse, project_boxes
 from percept_ros.core.shapes import SHAPES, extend_away, shape_class
@@ -97,7 +97,7 @@ def match(
     affinity *= _size_allows(detections.boxes, seen.class_ids)
     affinity[~visible] = 0.0
     gain = np.where(affinity >= rules.min_affinity, affinity - 0.001 * np.minimum(range_m, 100.0)[:, None], 0.0)
-    rows, columns = linear_sum_assignment(gain, maximize=True)
+    rows, columns = best_assignment(gain)
     real = gain[rows, columns] > 0.0
     return rows[real].astype(np.int64), columns[real].astype(np.int64)
 

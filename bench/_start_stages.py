@@ -1,0 +1,49 @@
+"""Where a cold start's time goes: does what the container does, step by step, and prints milliseconds of each."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+START_NS = time.monotonic_ns()
+
+import json  # noqa: E402
+
+EXEC_NS = int(sys.argv[1])
+
+
+def main() -> None:
+    stages = {"interpreter": (START_NS - EXEC_NS) / 1e6}
+    last = time.monotonic_ns()
+
+    def lap(name: str) -> None:
+        nonlocal last
+        now = time.monotonic_ns()
+        stages[name] = (now - last) / 1e6
+        last = now
+
+    import rclpy
+
+    lap("import rclpy")
+    from percept_ros.nodes import container
+
+    lap("import nodes")
+    rclpy.init(args=sys.argv[2:])
+    lap("rclpy.init")
+    nodes = container.make()
+    lap("make nodes")
+    from percept_ros.build import build_pipeline
+    from percept_ros.nodes import parameters
+
+    config = next(parameters.read(node) for node in nodes if node.get_name() == "fusion")
+    pipeline = build_pipeline(config)
+    lap("load detectors")
+    print(json.dumps(stages), flush=True)
+    pipeline.close()
+    for node in nodes:
+        node.destroy_node()
+    rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    main()
