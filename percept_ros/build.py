@@ -43,7 +43,8 @@ def build_pipeline(config: Config, *, seed: int | None = None, isolation: str | 
 
 def make_detector(name: str, config: Config, isolation: str) -> Detector:
     """The detector called ``name`` (or in that folder), in its own process when ``isolation`` says so; not loaded."""
-    arguments: dict[str, Any] = {"name": name, "frame_id": config.frames.base}
+    engine = config.detector.engine or None
+    arguments: dict[str, Any] = {"name": name, "frame_id": config.frames.base, "engine": engine}
     if isolation == ISOLATED:
         from percept_ros.detectors.process import DetectorSpec, ProcessDetector
 
@@ -59,15 +60,18 @@ def _image_detector(config: Config, isolation: str, stack: ExitStack) -> ImageDe
     if not folder:
         return None
     detector: ImageDetector
+    engine = config.detector.engine or None
     if isolation == ISOLATED:
         from percept_ros.detectors.process import DetectorSpec, ProcessImageDetector
 
-        spec = DetectorSpec("percept_ros.detectors.image:ImageDetector", {"folder": folder}, cloud=False)
+        spec = DetectorSpec(
+            "percept_ros.detectors.image:ImageDetector", {"folder": folder, "engine": engine}, cloud=False
+        )
         detector = ProcessImageDetector(spec)
     else:
         from percept_ros.detectors.image import ImageDetector as InThread
 
-        detector = InThread(folder)
+        detector = InThread(folder, engine=engine)
     stack.callback(detector.close)
     detector.load()
     return detector

@@ -89,6 +89,9 @@ class DetectorConfig:
         ("geometric",), "models in order of preference; the next is used when one fails (folder, or name in models/)"
     )
     camera_model: str = setting("", "folder of a 2D camera model whose boxes are fused in; empty = none")
+    engine: str = setting(
+        "", "inference engine of all models (onnx, tensorrt, kernel, ...); empty = as each model prefers"
+    )
     isolation: str = setting("process", "where engines run", choices=("process", "thread"))
     score_threshold: float = setting(0.1, "weaker detections are dropped", low=0.0, high=1.0, live=True)
 

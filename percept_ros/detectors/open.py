@@ -24,10 +24,15 @@ DETECTORS = {
 
 
 def open_detector(
-    name: str | Path, *, frame_id: str = "base_link", geometric: GeometricConfig | None = None
+    name: str | Path,
+    *,
+    frame_id: str = "base_link",
+    geometric: GeometricConfig | None = None,
+    engine: str | None = None,
 ) -> Detector:
     """The detector called ``name`` (``geometric``, a model in models/, or a folder), not loaded.
 
+    engine: artefact format that must be used; None = as the model prefers. ``geometric`` has none.
     Raises ManifestError for models that are no 3D detector or whose preprocessing no detector knows.
     """
     if str(name) == GEOMETRIC:
@@ -42,5 +47,5 @@ def open_detector(
             f" expected one of {', '.join(DETECTORS)}"
         )
     module, _, cls = DETECTORS[manifest.preprocess.kind].partition(":")
-    detector: Detector = getattr(import_module(module), cls)(folder, frame_id=frame_id)
+    detector: Detector = getattr(import_module(module), cls)(folder, frame_id=frame_id, engine=engine)
     return detector
