@@ -22,6 +22,7 @@ def quantize(
     method: str = typer.Option("minmax", help="how ranges are found: minmax, entropy or percentile"),
     target: str = typer.Option("cpu", help="cpu, or tensorrt (signed and symmetric)"),
     exclude: list[str] = typer.Option([], help="node that stays in fp32; may be given often"),
+    keep_last: bool = typer.Option(True, help="leave the convolutions that make the outputs in fp32"),
     frames: int = typer.Option(200, min=4, help="most frames that are used, half to calibrate, half to judge"),
     part: str = typer.Option("", help="part of a model of several graphs"),
     as_json: bool = typer.Option(False, "--json", help="print one JSON object"),
@@ -41,7 +42,7 @@ def quantize(
     source = onnx_source(manifest, "fp32", part)
     suffix = "int8" if target == "cpu" else "int8_tensorrt"
     file = manifest.folder / f"{Path(source.file).stem}_{suffix}.onnx"
-    order = QuantizeOrder(target, method, bound, tuple(exclude))
+    order = QuantizeOrder(target, method, bound, tuple(exclude), keep_last)
     note(f"calibrating {file.name}, this can take minutes")
     report = run(manifest.folder / source.file, file, load_frames(calibration, frames), order)
     made = Artefact(file.name, "onnx", "int8", sha256_of(file), source.providers, source.plugins, part)

@@ -61,13 +61,25 @@ class QuantizeOrder:
 
     target: ``cpu`` (unsigned activations, quickest in ONNX Runtime) or ``tensorrt`` (signed and symmetric, as TensorRT
     wants). method: how ranges are found. bound: largest loss accepted. exclude: names of nodes left in fp32.
+    keep_last: leave the convolutions that make the outputs in fp32: little work, and where rounding shows.
     """
 
     target: str = "cpu"
     method: str = "minmax"
     bound: float = 0.02
     exclude: tuple[str, ...] = ()
-    operators: tuple[str, ...] = ("Conv", "MatMul", "Gemm", "ConvTranspose", "Add", "Concat", "MaxPool", "Resize")
+    keep_last: bool = True
+    operators: tuple[str, ...] = (
+        "Conv",
+        "MatMul",
+        "Gemm",
+        "ConvTranspose",
+        "Relu",
+        "Add",
+        "Concat",
+        "MaxPool",
+        "Resize",
+    )
 
 
 def quantize(source: Path, file: Path, frames: Sequence[Tensors], order: QuantizeOrder | None = None) -> AccuracyReport:
@@ -168,11 +180,20 @@ def _quantize_static(source: Path, file: Path, frames: Sequence[Tensors], how: Q
                 weight_type=QuantType.QInt8,
                 calibrate_method=getattr(CalibrationMethod, METHODS[how.method]),
                 op_types_to_quantize=list(how.operators),
-                nodes_to_exclude=list(how.exclude),
+                nodes_to_exclude=[*how.exclude, *(_last_convolutions(source) if how.keep_last else ())],
                 extra_options={"ActivationSymmetric": signed, "WeightSymmetric": True},
             )
     except (ValueError, RuntimeError, TypeError, KeyError, NotImplementedError) as exc:
         raise ArtefactRefused(f"'{source}' cannot be quantised: {exc}") from exc
+
+
+def _last_convolutions(file: Path) -> list[str]:
+    """Names of the convolutions that make an output, alone or before one more operator."""
+    graph = parse_model(file).graph
+    producer = {name: node for node in graph.node for name in node.output}
+    ends = [producer[output.name] for output in graph.output if output.name in producer]
+    before = [producer[end.input[0]] for end in ends if end.input and end.input[0] in producer]
+    return [node.name for node in (*ends, *before) if node.op_type in ("Conv", "ConvTranspose") and node.name]
 
 
 def _reader(frames: Sequence[Tensors]) -> Any:

@@ -23,7 +23,11 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "share" / "percept_ros" / "models" / "toy"
     folder.mkdir(parents=True)
     weights = {"w": np.random.default_rng(0).normal(size=(4, 3, 3, 3)).astype(np.float32)}
-    nodes = [helper.make_node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1])]
+    weights["v"] = np.random.default_rng(1).normal(size=(4, 4, 1, 1)).astype(np.float32)
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["h"], name="first", pads=[1, 1, 1, 1]),
+        helper.make_node("Conv", ["h", "v"], ["y"], name="last"),
+    ]
     io = {"inputs": {"x": (TensorProto.FLOAT, list(SHAPE))}, "outputs": {"y": (TensorProto.FLOAT, [1, 4, 16, 16])}}
     file = small_graphs.save(folder / "toy.onnx", nodes, weights, **io)  # type: ignore[arg-type]
     tensors = (Tensor("x", SHAPE),), (Tensor("y", (1, 4, 16, 16)),)
@@ -68,7 +72,7 @@ def test_quantize_puts_int8_first(model: Path, tmp_path: Path, capsys: pytest.Ca
         np.savez(tmp_path / "frames" / f"{i}.npz", x=rng.normal(size=SHAPE).astype(np.float32))
     status, report = answer(capsys, "quantize", "toy", "--calibration", str(tmp_path / "frames"))
     assert status == 0
-    assert report["loss"] < report["bound"] == 0.02
+    assert 0 < report["loss"] < report["bound"] == 0.02
     assert [a.precision for a in load_manifest(model).artefacts] == ["int8", "fp32"]
     assert answer(capsys, "verify", "toy", "--open")[0] == 0
     assert answer(capsys, "quantize", "toy", "--calibration", str(tmp_path / "frames"), "--bound", "0.000001")[0] == 2
