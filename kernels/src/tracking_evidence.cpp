@@ -51,6 +51,7 @@ void Tracker::projectAll(const PerceptTrackingFrame& f, int camera) {
     t.visible = share;
     t.pixel_height = p.y2 - p.y1;
     t.pixels = p;
+    t.border = std::min(1.0, std::min(p.x1 + p.x2, 2 * (w - 1) - p.x1 - p.x2) / w);
   }
 }
 
@@ -100,6 +101,7 @@ void Tracker::matchCamera(const PerceptTrackingFrame& f, int camera) {
       const double shared = common(pixels_[i], q);
       if (shared <= 0) continue;
       const double iou = shared / (area + q.area() - shared);
+      tracks_[i].camera_overlap = std::max(tracks_[i].camera_overlap, iou);
       if (iou < of(t).camera_iou) continue;
       pairs_.push_back({static_cast<int>(i), static_cast<int>(k - from), 1 - iou + 0.3 * (1 - t.existence)});
     }
@@ -122,7 +124,7 @@ void Tracker::look(const PerceptTrackingFrame& f, double dt) {
     const double dx = t.x[0] - ego_[0], dy = t.x[1] - ego_[1];
     t.range_m = std::hypot(dx, dy);
     t.in_view = t.projected = false;
-    t.visible = t.occluded = t.pixel_height = 0;
+    t.visible = t.occluded = t.pixel_height = t.border = t.camera_overlap = 0;
   }
   for (int c = 0; c < f.cameras; ++c) {
     projectAll(f, c);
@@ -186,7 +188,7 @@ void Tracker::believe(const PerceptTrackingFrame& f, double dt) {
       t.existence = bayes(t, dt, f.measured != 0);
     }
     const ClassParameters& c = of(t);
-    if (t.existence >= c.confirm && t.hits + (f.measured ? 0 : 0) >= c.min_hits) t.confirmed = true;
+    if (t.existence >= c.confirm && t.hits >= c.min_hits) t.confirmed = true;
   }
 }
 
@@ -202,14 +204,20 @@ void Tracker::bury(int64_t now) {
 
 bool Tracker::published(const Track& t) const {
   const ClassParameters& c = of(t);
-  if (!t.confirmed || t.shadowed > c.duplicate_iou) return false;
-  return t.existence >= (t.hit ? c.publish : c.publish_coast);
+  if (t.shadowed > c.duplicate_iou) return false;
+  if (t.confirmed && t.existence >= (t.hit ? c.publish : c.publish_coast)) return true;
+  const double mean = t.shown ? t.shown_sum / t.shown : t.existence;
+  return t.existence >= c.publish_faint && mean < c.faint_mean;
 }
 
 int Tracker::publish(int64_t now, PerceptTrackingOutput& out) {
   int row = 0;
-  for (const Track& t : tracks_)
-    if (published(t) && row < out.capacity) write(t, row++, now, out);
+  for (Track& t : tracks_) {
+    if (row >= out.capacity || !published(t)) continue;
+    t.shown += 1;
+    t.shown_sum += t.existence;
+    write(t, row++, now, out);
+  }
   return row;
 }
 
@@ -217,7 +225,7 @@ void Tracker::write(const Track& t, int row, int64_t now, PerceptTrackingOutput&
   const ClassParameters& c = of(t);
   const bool turn = turning(c);
   std::memcpy(out.id + 16 * row, t.id, 16);
-  out.state[row] = t.hit || t.camera_hit ? 1 : 2;
+  out.state[row] = !t.confirmed ? 0 : t.hit || t.camera_hit ? 1 : 2;
   std::copy(t.probs, t.probs + kClasses, out.class_probs + kClasses * row);
   out.existence[row] = t.existence;
   boxOf(t, c, out.boxes + 7 * row);

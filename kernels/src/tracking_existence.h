@@ -7,7 +7,7 @@
 namespace percept::tracking {
 
 // Order is that of FEATURES in percept_ros/core/existence.py.
-constexpr int kFeatures = 29;
+constexpr int kFeatures = 33;
 
 inline double logit(double p) {
   p = std::clamp(p, 1e-9, 1 - 1e-9);
@@ -50,6 +50,10 @@ inline void features(const Track& t, const ClassParameters& c, int64_t now_ns, d
   f[26] = f[8] * f[15];
   f[27] = f[2] * f[13];
   f[28] = f[8] * f[5];
+  f[29] = t.camera_overlap;
+  f[30] = t.border;
+  f[31] = t.yaw_jitter;
+  f[32] = t.size_jitter;
 }
 
 // Standardise, one hidden layer of tanh units (none: logistic regression), sigmoid.

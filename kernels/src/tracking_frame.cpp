@@ -7,6 +7,8 @@ namespace percept::tracking {
 
 namespace {
 
+constexpr double kOutlier = 9.0;  // squared Mahalanobis distance on the ground plane
+
 uint64_t mix(uint64_t z) {  // splitmix64 (Steele, Lea and Flood, OOPSLA 2014)
   z += 0x9e3779b97f4a7c15ull;
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
@@ -152,6 +154,21 @@ void Tracker::takeClass(Track& t, const double* probs) {
   t.cls = best;
 }
 
+// Detectors take cyclists for pedestrians: nobody walks at 5 m/s, so a sustained speed speaks about the class too.
+void Tracker::judgeSpeed(const Track& t, const double* probs, double* judged) const {
+  constexpr int kBicycle = 6, kPedestrian = 7;
+  std::copy(probs, probs + kClasses, judged);
+  double v[2];
+  velocity(t, of(t), v);
+  if (turning(of(t)) || t.hits < 5 || t.P[14] + t.P[21] > 1.0) return;
+  const double excess = std::max(0.0, std::hypot(v[0], v[1]) - 2.2) / 0.5;
+  const double walking = std::max(1e-4, std::exp(-0.5 * excess * excess)), riding = 0.1;
+  const double both = probs[kBicycle] + probs[kPedestrian];
+  const double share = (probs[kPedestrian] + 0.02) * walking / ((probs[kPedestrian] + 0.02) * walking + (probs[kBicycle] + 0.02) * riding);
+  judged[kPedestrian] = both * share;
+  judged[kBicycle] = both * (1 - share);
+}
+
 void Tracker::take(Track& t, Detection& d, int64_t now) {
   const double m2 = mahalanobis2(t, d.m);
   if (t.hits >= 3) {
@@ -162,8 +179,14 @@ void Tracker::take(Track& t, Detection& d, int64_t now) {
     k.beyond += m2 > 5.991;
   }
   t.innovation += 0.3 * (m2 - t.innovation);
+  if (m2 > kOutlier) {  // a far measurement counts less (Huber)
+    d.m.radial_var *= m2 / kOutlier;
+    d.m.tangent_var *= m2 / kOutlier;
+  }
   update(t, of(t), d.m);
-  takeClass(t, d.probs);
+  double judged[kClasses];
+  judgeSpeed(t, d.probs, judged);
+  takeClass(t, judged);
   t.score = logit(d.score);
   t.sensors = d.sensors;
   t.measured_ns = t.lidar_ns = now;

@@ -27,6 +27,7 @@ struct ClassParameters {
   double high_score, birth_score;
   double confirm, publish, publish_coast, forget;  // existence thresholds
   double max_coast_s, max_lidar_coast_s, min_hits, duplicate_iou, camera_iou, camera_sigma_px;
+  double publish_faint, faint_mean;                // tracks never yet certain are shown from publish_faint on
 };
 
 struct Track {
@@ -42,12 +43,14 @@ struct Track {
   int64_t birth_ns, measured_ns, lidar_ns;
   uint32_t sensors;
   bool confirmed, hit, camera_hit, in_view;
-  double existence;
+  double existence, shown_sum;
+  int shown;
   // evidence, see tracking_existence.h
   int frames, hits, camera_frames, camera_hits;
   double score, score_sum, score_max, score_recent, hit_recent;
   double camera_score, camera_recent, innovation;
   double range_m, pixel_height, visible, occluded, shadowed;
+  double camera_overlap, border, yaw_jitter, size_jitter;
   Pixels pixels;
   bool projected;
 };
@@ -217,6 +220,7 @@ inline double foldedYaw(double measured, double now, bool& folded) {
 inline void updateYaw(Track& t, const ClassParameters& c, const Measurement& m) {
   bool folded = false;
   const double e = foldedYaw(m.box[6], heading(t, c), folded);
+  t.yaw_jitter += 0.3 * (std::fabs(e) - t.yaw_jitter);
   t.flip = std::clamp(0.9 * t.flip + (folded ? -0.1 : 0.1), -1.0, 1.0);
   if (turning(c)) {
     const double h[6] = {0, 0, 1, 0, 0, 0};
@@ -256,6 +260,9 @@ inline void update(Track& t, const ClassParameters& c, const Measurement& m) {
   const double gz = t.z_var / (t.z_var + m.height_var), gs = t.size_var / (t.size_var + m.size_var);
   t.z += gz * (m.box[2] - t.z);
   t.z_var *= 1 - gz;
+  double change = 0;
+  for (int i = 0; i < 3; ++i) change += std::fabs(m.box[3 + i] - t.size[i]);
+  t.size_jitter += 0.3 * (change - t.size_jitter);
   for (int i = 0; i < 3; ++i) t.size[i] += gs * (m.box[3 + i] - t.size[i]);
   t.size_var *= 1 - gs;
 }

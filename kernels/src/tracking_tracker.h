@@ -48,6 +48,7 @@ class Tracker {
   void associate(bool strong);
   void collectPairs(const std::vector<int>& dets, bool strong);
   void take(Track& t, Detection& d, int64_t now);
+  void judgeSpeed(const Track& t, const double* probs, double* judged) const;
   void takeClass(Track& t, const double* probs);
   void giveBirth(int64_t now);
   void countEvidence(const PerceptTrackingFrame& f, double dt);

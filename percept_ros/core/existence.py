@@ -48,6 +48,10 @@ FEATURES = (
     "coast_occluded_s",
     "score_far",
     "coast_well_known_s",
+    "camera_overlap",
+    "border",
+    "yaw_jitter",
+    "size_jitter",
 )
 """Evidence of a track, in kernel order. Scores are logits; rates are in [0, 1]; recent = mean over about 0.5 s."""
 
@@ -82,7 +86,10 @@ class Layer:
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists."""
-        return {k: getattr(self, k).tolist() for k in ("mean", "scale", "hidden", "output")}
+        rounded = {
+            k: np.char.mod("%.6g", getattr(self, k)).astype(np.float64) for k in ("mean", "scale", "hidden", "output")
+        }
+        return {k: v.tolist() for k, v in rounded.items()}
 
     @staticmethod
     def from_json(tree: Mapping[str, Any]) -> Layer:

@@ -24,7 +24,7 @@ class ClassParameters:
     turn_radps: float = 0.3
     jerk_mps3: float = 2.0
     accel_tau_s: float = 0.8
-    turn_tau_s: float = 1.0
+    turn_tau_s: float = 3.0
     slip_m: float = 0.05
     yaw_walk_rad: float = 0.05
     position_m: float = 0.06
@@ -38,10 +38,10 @@ class ClassParameters:
     height_walk_m: float = 0.25
     size_walk_m: float = 0.05
     speed_mps: float = 8.0
-    gate_mahalanobis2: float = 25.0
+    gate_mahalanobis2: float = 200.0
     gate_centre_m: float = 4.0
-    gate_giou: float = -0.4
-    gate_giou_weak: float = -0.3
+    gate_giou: float = -0.2
+    gate_giou_weak: float = -0.1
     high_score: float = 0.5
     birth_score: float = 0.1
     confirm: float = 0.5
@@ -55,6 +55,9 @@ class ClassParameters:
     camera_iou: float = 0.3
     camera_sigma_px: float = 0.0
     """One-sigma of a camera box centre that corrects the bearing of a coasting track; 0 = not corrected."""
+    publish_faint: float = 1.0
+    faint_mean: float = 0.0
+    """Tracks whose mean published existence is below faint_mean are published from publish_faint on (1: never)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +82,10 @@ VEHICLE = ClassParameters()
 PEDESTRIAN = ClassParameters(
     motion=1.0,
     group=3.0,
-    accel_mps2=1.0,
-    slip_m=0.03,
+    accel_mps2=0.7,
+    slip_m=0.02,
     yaw_walk_rad=0.6,
-    position_m=0.07,
+    position_m=0.06,
     position_per_m=0.001,
     tangent_ratio=0.8,
     weak_factor=1.5,
@@ -95,7 +98,7 @@ PEDESTRIAN = ClassParameters(
     gate_giou=-0.5,
     gate_giou_weak=-0.4,
 )
-TWO_WHEELER = replace(PEDESTRIAN, group=2.0, accel_mps2=2.0, speed_mps=5.0, gate_centre_m=2.5, yaw_walk_rad=0.3)
+TWO_WHEELER = replace(PEDESTRIAN, accel_mps2=2.0, speed_mps=5.0, gate_centre_m=2.5, yaw_walk_rad=0.3)
 UNKNOWN = replace(PEDESTRIAN, group=0.0, accel_mps2=2.0, speed_mps=5.0, gate_centre_m=2.5, gate_giou=-0.6)
 
 
