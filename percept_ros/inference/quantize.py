@@ -27,6 +27,7 @@ from percept_ros.inference.options import EngineOptions
 
 METHODS = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
 TARGETS = ("cpu", "tensorrt")
+CONVOLUTIONS = ("Conv", "ConvTranspose")
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,9 +192,14 @@ def _last_convolutions(file: Path) -> list[str]:
     """Names of the convolutions that make an output, alone or before one more operator."""
     graph = parse_model(file).graph
     producer = {name: node for node in graph.node for name in node.output}
-    ends = [producer[output.name] for output in graph.output if output.name in producer]
-    before = [producer[end.input[0]] for end in ends if end.input and end.input[0] in producer]
-    return [node.name for node in (*ends, *before) if node.op_type in ("Conv", "ConvTranspose") and node.name]
+    names = []
+    for output in graph.output:
+        node = producer.get(output.name)
+        if node is not None and node.op_type not in CONVOLUTIONS and node.input:
+            node = producer.get(node.input[0])
+        if node is not None and node.op_type in CONVOLUTIONS:
+            names.append(node.name)
+    return names
 
 
 def _reader(frames: Sequence[Tensors]) -> Any:
@@ -240,7 +246,11 @@ def _channel_loss(expected: npt.NDArray[Any], found: npt.NDArray[Any]) -> float:
     peaks = np.minimum(np.abs(a).max(axis=1, initial=0.0), 1.0)
     scale = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     cosine = np.divide((a * b).sum(axis=1), scale, out=np.zeros(len(a)), where=scale > 0)
-    return float((peaks * (1.0 - cosine)).sum() / peaks.sum()) if peaks.sum() > 0 else float(np.abs(b).max(initial=0.0))
+    return (
+        max(0.0, float((peaks * (1.0 - cosine)).sum() / peaks.sum()))
+        if peaks.sum() > 0
+        else float(np.abs(b).max(initial=0.0))
+    )
 
 
 def _channels(array: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
