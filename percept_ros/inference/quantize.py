@@ -197,7 +197,7 @@ def _last_convolutions(file: Path) -> list[str]:
         node = producer.get(output.name)
         if node is not None and node.op_type not in CONVOLUTIONS and node.input:
             node = producer.get(node.input[0])
-        if node is not None and node.op_type in CONVOLUTIONS:
+        if node is not None and node.name and node.op_type in CONVOLUTIONS:
             names.append(node.name)
     return names
 
