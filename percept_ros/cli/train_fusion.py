@@ -36,14 +36,12 @@ def bev_fusion(
     Example: percept train bev-fusion --minutes 120 --lidar /tmp/pillars/checkpoint.pt -o /tmp/fusion --json
     """
     require_torch()
-    import torch
-
     from percept_ros.train.bev_fusion import train
     from percept_ros.train.fusion_scans import fill_moments
     from percept_ros.train.loop import Recipe
+    from percept_ros.train.threads import use_threads
 
-    if threads:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     folder = cache or out / "moments"
     if minutes:
         moments, steps = _fit_into(minutes, folder, seed)
