@@ -22,6 +22,10 @@ def main() -> None:
         stages[name] = (now - last) / 1e6
         last = now
 
+    from percept_ros.runtime.spawn import prepare
+
+    prepare()
+    lap("prepare worker")
     import rclpy
 
     lap("import rclpy")

@@ -19,6 +19,10 @@ NODES: dict[str, str] = {
 
 def main(name: str, argv: list[str] | None = None) -> int:
     """Run one executable until it is told to stop; returns the exit status."""
+    if name in ("fusion", "container"):
+        from percept_ros.runtime.spawn import prepare
+
+        prepare()  # the detector's worker starts while this process still imports
     from percept_ros.nodes.spin import spin
 
     module, _, attribute = NODES[name].partition(":")

@@ -18,7 +18,7 @@ from rclpy.qos import QoSProfile
 from std_srvs.srv import Trigger
 
 _CALL_LIMIT_S = 20.0
-_POLL_S = 0.5
+_POLL_S = 0.1
 _STABLE_S = 30.0
 _UP = {
     State.PRIMARY_STATE_UNCONFIGURED: Transition.TRANSITION_CONFIGURE,

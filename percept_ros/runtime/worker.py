@@ -9,25 +9,22 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
-from functools import cache
 from typing import Any
 
 import numpy.typing as npt
 
 from percept_ros import errors
 from percept_ros.errors import DeadlineExceeded, InferenceError, InputError, PerceptError, WorkerDied
+from percept_ros.runtime import spawn
 from percept_ros.runtime.channel import Channel, ChannelClosed, Kind, Message
 
 Arrays = Sequence[npt.NDArray[Any]]
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +59,7 @@ class Worker:
         self._request = 0
         self._context_version = -1
         self._failure: PerceptError | None = None
-        self._process, sock = _spawner().submit(_spawn).result()
+        self._process, sock = spawn.take()
         self._channel = Channel(sock)
         plan = {"path": [p for p in sys.path if p], "target": target, "config": dict(config)}
         with contextlib.suppress(WorkerDied):  # wait_ready tells
@@ -176,23 +173,3 @@ def decode_error(raw: bytes) -> PerceptError:
     if not (isinstance(kind, type) and issubclass(kind, PerceptError)):
         kind = InferenceError
     return kind(text, reason) if issubclass(kind, InputError) and reason else kind(text)
-
-
-@cache
-def _spawner() -> ThreadPoolExecutor:
-    """The one thread that starts children: the kernel kills them when the thread that started them ends."""
-    return ThreadPoolExecutor(1, "percept-spawner")
-
-
-def _spawn() -> tuple[subprocess.Popen[bytes], socket.socket]:
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with theirs:
-        command = [sys.executable, "-m", "percept_ros.runtime.hosted", str(theirs.fileno()), str(os.getpid())]
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=2,
-            pass_fds=(theirs.fileno(),),
-            env={**_ONE_THREAD, **os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-        )
-    return process, ours

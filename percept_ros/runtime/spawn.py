@@ -1,0 +1,52 @@
+"""Starts the interpreters of workers. Imports little, so that a program can start one before anything else.
+
+``prepare`` starts a blank worker (interpreter and numpy, no service yet) that loads while the program still imports; the
+next Worker then takes it over.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
+
+Child = tuple["subprocess.Popen[bytes]", socket.socket]
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+_blank: deque[Future[Child]] = deque()
+
+
+def prepare(count: int = 1) -> None:
+    """Start ``count`` blank workers in the background."""
+    _blank.extend(_spawner().submit(_spawn) for _ in range(count))
+
+
+def take() -> Child:
+    """A blank worker: one that was prepared, else a new one."""
+    try:
+        return _blank.popleft().result()
+    except IndexError:
+        return _spawner().submit(_spawn).result()
+
+
+@cache
+def _spawner() -> ThreadPoolExecutor:
+    """The one thread that starts children: the kernel kills them when the thread that started them ends."""
+    return ThreadPoolExecutor(1, "percept-spawner")
+
+
+def _spawn() -> Child:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        command = [sys.executable, "-m", "percept_ros.runtime.hosted", str(theirs.fileno()), str(os.getpid())]
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=2,
+            pass_fds=(theirs.fileno(),),
+            env={**_ONE_THREAD, **os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+        )
+    return process, ours
