@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from engine_cases import KERNELS, compiled
 
-from percept_ros.errors import ArtefactRefused, TensorMismatch
+from percept_ros.errors import ArtefactRefused, DeadlineExceeded, TensorMismatch
 from percept_ros.inference.buffers import TensorPool
 from percept_ros.inference.fused import numpy_scatter_quantize
 from percept_ros.inference.kernel import KernelEngine
@@ -63,3 +64,19 @@ def test_engine_says_itself_why_it_cannot_be_made(scatter: Path, tmp_path: Path)
     shutil.copy(scatter, tmp_path / "scatter.so")
     with pytest.raises(ArtefactRefused, match=r"create_engine\(\) failed.*scatter.txt' is missing or wrong"):
         KernelEngine(tmp_path / "scatter.so").load()
+
+
+def test_budget_is_the_time_that_is_left(tmp_path: Path) -> None:
+    text = (KERNELS / "engines" / "affine.cpp").read_text()
+    changed = text.replace(
+        "outputs, int64_t) {", "outputs, int64_t budget_ns) {\n  if (budget_ns > 0) return PERCEPT_LATE;", 1
+    )
+    assert changed != text
+    (tmp_path / "late.cpp").write_text(changed)
+    engine = KernelEngine(compiled(tmp_path / "late.cpp", tmp_path / "late.so", f"-I{KERNELS / 'engines'}"))
+    engine.load()
+    x = {"x": np.ones((1, 4), np.float32)}
+    with pytest.raises(DeadlineExceeded, match="stopped at its deadline"):
+        engine.infer(x, deadline_ns=time.monotonic_ns() + 60_000_000_000)
+    assert engine.infer(x)["y"].shape == (1, 4)
+    engine.close()

@@ -32,7 +32,7 @@ def installed(name: str, *packages: str) -> Path:
     if target.is_dir():
         return target
     partial = target.with_name(f".{target.name}.{os.getpid()}")
-    quiet = ["--quiet", "--no-compile", "--disable-pip-version-check"]
+    quiet = ["--quiet", "--no-compile", "--disable-pip-version-check", "--retries", "1", "--timeout", "20"]
     command = [sys.executable, "-m", "pip", "install", *quiet, "--no-deps", "--target", str(partial), *packages]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
@@ -69,7 +69,7 @@ def named(site: Path, module: str) -> Path:
 
 
 def pycuda() -> Path:
-    """PyCUDA. Building it takes minutes, so it is only built when PERCEPT_BUILD_PYCUDA=1 (make pycuda)."""
+    """PyCUDA. Building it takes minutes, so it is only built when PERCEPT_BUILD_PYCUDA=1."""
     target = cache() / f"pycuda-py{sys.version_info[0]}{sys.version_info[1]}"
     if not target.is_dir() and os.environ.get("PERCEPT_BUILD_PYCUDA") != "1":
         pytest.skip("PyCUDA is not built (PERCEPT_BUILD_PYCUDA=1 builds it once, some minutes)")
