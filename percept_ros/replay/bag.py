@@ -111,7 +111,7 @@ class BagWriter:
         self.write(topic, "sensor_msgs/msg/Image", messages.image_message(self._types, frame), frame.stamp_ns)
 
     def compressed_image(self, topic: str, stamp_ns: int, frame_id: str, data: bytes, kind: str = "jpeg") -> None:
-        """Write a sensor_msgs/CompressedImage of already encoded bytes; kind: ``jpeg`` or ``png``."""
+        """Write a sensor_msgs/CompressedImage of already encoded bytes; kind: ``jpeg``, ``png`` or ``h264``."""
         message = messages.compressed_message(self._types, stamp_ns, frame_id, data, kind)
         self.write(topic, "sensor_msgs/msg/CompressedImage", message, stamp_ns)
 

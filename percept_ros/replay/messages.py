@@ -66,10 +66,10 @@ def image_message(types: Mapping[str, Any], frame: CameraFrame) -> Any:
 
 
 def compressed_message(types: Mapping[str, Any], ns: int, frame_id: str, data: bytes, kind: str) -> Any:
-    """sensor_msgs/CompressedImage of an encoded image; kind: ``jpeg`` or ``png``."""
+    """sensor_msgs/CompressedImage of an encoded image; kind: ``jpeg``, ``png`` or ``h264`` (one access unit)."""
     return types["sensor_msgs/msg/CompressedImage"](
         header=header_message(types, ns, frame_id),
-        format=f"bgr8; {kind} compressed bgr8",
+        format=kind if kind == "h264" else f"bgr8; {kind} compressed bgr8",
         data=np.frombuffer(data, np.uint8),
     )
 

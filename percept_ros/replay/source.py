@@ -16,19 +16,17 @@ from functools import partial
 import numpy as np
 
 from percept_ros.config import Config
-from percept_ros.core.compressed import decode_compressed
 from percept_ros.core.geometry import check_rigid
-from percept_ros.core.images import decode_image
 from percept_ros.core.points import CloudCrop, CloudDecoder, deskew
-from percept_ros.core.rectify import Rectifier
 from percept_ros.core.trajectory import PoseHistory
 from percept_ros.core.transform_tree import TransformTree
 from percept_ros.errors import InputError, TransformError
 from percept_ros.replay.bag_reader import BagMessage, BagReader
-from percept_ros.replay.discovery import COMPRESSED, LIDAR, BagTopics
+from percept_ros.replay.camera_source import CameraSource
+from percept_ros.replay.discovery import LIDAR, BagTopics
 from percept_ros.replay.lidar_odometry import LidarOdometry
-from percept_ros.replay.messages import calibration_of, odometry_of, same_calibration, stamp_ns, transforms_of
-from percept_ros.types import F64, I64, U8, CameraCalibration, CameraFrame, PointCloud
+from percept_ros.replay.messages import odometry_of, stamp_ns, transforms_of
+from percept_ros.types import F64, I64, CameraFrame, PointCloud
 
 Handler = Callable[[BagMessage], None]
 JUMP_NS = 1_000_000_000
@@ -77,8 +75,10 @@ class BagSource:
         self._history = PoseHistory(max_extrapolation_ns=int(config.ego_motion.max_age_ms * 1e6))
         self._ego_child = config.frames.base
         self._lidar_odometry = LidarOdometry() if config.ego_motion.source == "kiss_icp" else None
-        self._calibrations: dict[str, CameraCalibration] = {}
-        self._rectifier = Rectifier()
+        self._cameras = {
+            camera.name: CameraSource(camera.name, rectify=config.cameras[camera.name].rectify)
+            for camera in topics.cameras
+        }
         self._decoder: tuple[F64, CloudDecoder] | None = None
         self._fixed_extrinsics = _configured_extrinsics(config)
         self._handlers = self._routes()
@@ -152,18 +152,34 @@ class BagSource:
                     self._guarded(message.topic, handler, message)
                 continue
             self.seen[sensor] += 1
-            yield self._sensor_message(sensor, message, done)
+            yield from self._sensor_message(sensor, message, done)
 
-    def _sensor_message(self, sensor: str, message: BagMessage, done: int) -> Arrival | Refusal:
+    def _sensor_message(self, sensor: str, message: BagMessage, done: int) -> Iterator[Arrival | Refusal]:
         started = time.perf_counter_ns()
         try:
-            payload = self._cloud(message) if sensor == LIDAR else self._image(sensor, message)
+            payloads, lost = self._decoded(sensor, message)
         except (InputError, TransformError) as exc:
             reason = exc.reason if isinstance(exc, InputError) else "no_transform"
             self.complaints.setdefault(reason, f"{message.topic}: {exc}")
             at_ns = stamp_ns(message.message.header.stamp)
-            return Refusal(sensor, at_ns, message.log_ns, reason, isinstance(exc, TransformError))
-        return Arrival(payload, message.log_ns, time.perf_counter_ns() - started, done)
+            yield Refusal(sensor, at_ns, message.log_ns, reason, isinstance(exc, TransformError))
+            return
+        spent_ns = time.perf_counter_ns() - started
+        for at_ns, reason in lost:
+            yield Refusal(sensor, at_ns, message.log_ns, reason, False)
+        for payload in payloads:
+            yield Arrival(payload, message.log_ns, spent_ns, done)
+
+    def _decoded(
+        self, sensor: str, message: BagMessage
+    ) -> tuple[tuple[CameraFrame | PointCloud, ...], tuple[tuple[int, str], ...]]:
+        """Payloads of one message, and (stamp, reason) of what a video stream lost."""
+        if sensor == LIDAR:
+            return (self._cloud(message),), ()
+        output = self._cameras[sensor].decode(message)
+        for frame in output.frames:
+            self.extrinsic(sensor, frame.frame_id, frame.stamp_ns)  # raises where it is not known
+        return output.frames, output.lost
 
     def _guarded(self, topic: str, read: Handler, message: BagMessage) -> None:
         try:
@@ -209,9 +225,7 @@ class BagSource:
         return np.stack([pose for pose in poses if pose is not None])
 
     def _info(self, name: str, message: BagMessage) -> None:
-        found, known = calibration_of(message.message), self._calibrations.get(name)
-        if known is None or not same_calibration(found, known):
-            self._calibrations[name] = found
+        self._cameras[name].learn(message.message)
 
     def _transforms(self, message: BagMessage) -> None:
         for edge in transforms_of(message.message):
@@ -264,21 +278,6 @@ class BagSource:
         except TransformError as exc:
             self._drop("not_deskewed", f"sweep used without motion compensation: {exc}")
             return cloud
-
-    def _image(self, name: str, message: BagMessage) -> CameraFrame:
-        header = message.message.header
-        frame_id = header.frame_id.lstrip("/")
-        calibration = self._calibrations.get(name)
-        wanted = self.config.cameras[name].rectify
-        frame = CameraFrame(name, stamp_ns(header.stamp), frame_id, _decode(message), calibration, not wanted)
-        self.extrinsic(name, frame_id, frame.stamp_ns)
-        return self._rectifier.rectify(frame)
-
-
-def _decode(message: BagMessage) -> U8:
-    if message.msgtype == COMPRESSED:
-        return decode_compressed(message.message.data, message.message.format)
-    return decode_image(message.message)
 
 
 def _header_ns(raw: bytes) -> int:
