@@ -17,7 +17,8 @@ from percept_ros.nodes.complaints import Complaints
 from percept_ros.nodes.convert import se3, stamp_ns
 from percept_ros.nodes.filters import subscribe, unsubscribe
 from percept_ros.nodes.transforms import Transforms
-from percept_ros.types import F64, I64
+from percept_ros.replay.lidar_odometry import LidarOdometry
+from percept_ros.types import F64, I64, PointCloud
 
 _JUMP_NS = 1_000_000_000
 
@@ -30,6 +31,7 @@ class EgoMotion:
         reach_ns = int(config.ego_motion.max_age_ms * 1e6)
         self._history = PoseHistory(max_extrapolation_ns=reach_ns)
         self.source = "none"
+        self._odometry = LidarOdometry() if config.ego_motion.source == "kiss_icp" else None
 
     def start(self, running: ExitStack) -> None:
         """Subscribe to what the configuration names."""
@@ -40,6 +42,15 @@ class EgoMotion:
             )
             running.callback(unsubscribe, self._node, made)
 
+    def see(self, cloud: PointCloud | None, base_SE3_lidar: F64 | None) -> None:
+        """Show every sweep that is used; LiDAR odometry, where configured, moves on by it."""
+        if self._odometry is None or cloud is None or base_SE3_lidar is None:
+            return
+        try:
+            self._history.add(cloud.stamp_ns, self._odometry.register(cloud, base_SE3_lidar))
+        except StampError as exc:
+            self._complaints.drop("kiss_icp", exc.reason, str(exc))
+
     def pose_at(self, stamp: int) -> F64 | None:
         """(4, 4) fixed_SE3_base, or None when it is not known (``source`` is then "none")."""
         wanted = self._config.ego_motion.source
@@ -49,7 +60,7 @@ class EgoMotion:
             except TransformError as exc:
                 self._complaints.drop(self._config.ego_motion.topic, "ego_motion", str(exc))
             else:
-                self.source = "odometry"
+                self.source = "odometry" if self._odometry is None else "kiss_icp"
                 return pose
         if wanted in ("auto", "tf") and self._transforms is not None:
             return self._from_tf(stamp, loud=wanted == "tf")
@@ -68,6 +79,8 @@ class EgoMotion:
     def clear(self) -> None:
         """Forget all poses (time jumped)."""
         self._history.clear()
+        if self._odometry is not None:
+            self._odometry.reset()
 
     def _from_tf(self, stamp: int, *, loud: bool) -> F64 | None:
         assert self._transforms is not None

@@ -25,6 +25,7 @@ from percept_ros.nodes.component import Component
 from percept_ros.nodes.convert import stamp_ns
 from percept_ros.nodes.ego import EgoMotion
 from percept_ros.nodes.extrinsics import Extrinsics
+from percept_ros.nodes.foreign import available_outputs
 from percept_ros.nodes.inbox import Inbox, pause_s
 from percept_ros.nodes.markers import TrackMarkers, status_marker
 from percept_ros.nodes.names import LIDAR
@@ -35,7 +36,7 @@ from percept_ros.nodes.transforms import open_transforms
 from percept_ros.nodes.worker import start_thread
 from percept_ros.pipeline import Pipeline
 from percept_ros.runtime.ring import RingFrame
-from percept_ros.types import F64, AbsenceReason, FrameResult, SensorSet
+from percept_ros.types import F64, AbsenceReason, FrameResult, PointCloud, SensorSet
 from percept_ros.wire import ArrayHeader, encode_track_array
 
 
@@ -58,6 +59,12 @@ class FusionNode(Component):
         for publisher in (self._tracks, self._markers, self._status_markers):
             held.callback(self.destroy_publisher, publisher)
         self._marker_maker = TrackMarkers()
+        self._foreign = [
+            (self.create_lifecycle_publisher(kind, topic, TRACK_QOS), make)
+            for topic, (kind, make) in available_outputs().items()
+        ]
+        for publisher, _ in self._foreign:
+            held.callback(self.destroy_publisher, publisher)
         self._transforms = open_transforms(self)
         if self._transforms is not None:
             held.callback(self._transforms.close)
@@ -99,8 +106,20 @@ class FusionNode(Component):
         self._board.frame(result, (publish_ns - oldest_ns) * 1e-6)
         if self._markers.get_subscription_count():
             self._markers.publish(self._marker_maker.frame(result.tracks, result.forecasts))
+        for publisher, make in self._foreign:
+            if publisher.get_subscription_count():
+                publisher.publish(make(result.tracks, result.forecasts))
         if self._board.mode is not previous:
             self._status_markers.publish(status_marker(self.config.frames.base, self._board.mode, self._board.cause))
+
+    def see(self, cloud: PointCloud | None, base_SE3_lidar: F64 | None) -> None:
+        """Show a sweep to LiDAR odometry."""
+        self._ego.see(cloud, base_SE3_lidar)
+
+    def forget(self) -> None:
+        """Forget tracks and ego poses (time jumped)."""
+        self.pipeline.reset()
+        self._ego.clear()
 
     def ego_pose(self, stamp_ns: int) -> F64 | None:
         """fixed_SE3_base at a stamp, None when not known."""
@@ -187,6 +206,7 @@ class FusionWorker:
         self._sequence += 1
 
     def _sensor_set(self, released: SyncedSet[Any, Any]) -> SensorSet:
+        self._node.see(released.cloud, self._mounted.get(LIDAR))
         absent = {name: self._why.get(name, reason) for name, reason in released.absent.items()}
         return SensorSet(
             released.stamp_ns,
@@ -217,7 +237,7 @@ class FusionWorker:
 
     def _on_reset(self, text: str) -> None:
         self._node.get_logger().warning(f"{text}: tracks are forgotten")
-        self._pipeline.reset()
+        self._node.forget()
 
 
 def make() -> tuple[FusionNode]:

@@ -44,7 +44,9 @@ class LidarInput:
             crop = CloudCrop(
                 self._config.min_range_m, self._config.max_range_m, tuple(self._config.ego_box_m), base_SE3_lidar
             )
-            self._decoder, self._mounted = CloudDecoder(crop, self._config.max_points), base_SE3_lidar
+            if self._decoder is None:
+                self._decoder = CloudDecoder(crop, self._config.max_points)
+            self._decoder.crop, self._mounted = crop, base_SE3_lidar  # keeps what it learned of intensity and times
         return self._decoder
 
     def _deskewed(self, cloud: PointCloud, base_SE3_lidar: F64) -> PointCloud:
