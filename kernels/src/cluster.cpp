@@ -208,7 +208,8 @@ void set_free(const Job& job, Select select) {
   }
 }
 
-// Whether the outline of a cluster's cells lies along two edges of one rectangle no wider than a lorry.
+// Whether the outline of a cluster's cells lies along two edges of one rectangle no wider than a lorry, or fills one of a
+// lorry's size.
 bool looks_like_a_box(const Job& job, int32_t cluster) {
   constexpr int kDirections = 360;
   Workspace& w = job.work;
@@ -228,7 +229,8 @@ bool looks_like_a_box(const Job& job, int32_t cluster) {
     if (range[k] < 1e8f) w.outline.push_back(nearest[k]);
   }
   const Rectangle box = fit_rectangle(w.outline);
-  return box.residual < 0.5f && std::min(box.length, box.width) < 3.4f;
+  const float narrow = std::min(box.length, box.width), wide = std::max(box.length, box.width);
+  return (box.residual < 0.5f && narrow < 3.4f) || (narrow > 2.0f && narrow < 3.2f && wide < 13.0f);
 }
 
 // Cells of clusters too long for a car that have low and tall parts are joined again, low with low and tall with tall: a
@@ -331,7 +333,6 @@ Summary trace_outline(const Job& job, const int32_t* begin, const int32_t* end) 
     sum.range = std::min(sum.range, r.range), sum.bottom = std::min(sum.bottom, r.height);
     sum.overhang += r.height > job.config.core_height_m;
     heights |= w.cells[w.cell_of[*i]].heights;
-    if ((r.z - job.sensor_z) / r.range > w.ceiling - 0.02f) sum.cut = 1.0f;
   }
   const int bins = std::clamp(static_cast<int>((high - low) / 0.004f) + 1, 1, 400);
   const float per_bin = (high - low) / bins + 1e-6f;
@@ -365,7 +366,10 @@ Summary trace_outline(const Job& job, const int32_t* begin, const int32_t* end) 
   if (left != nullptr) sum.hidden = 0.5f * (blocked(w.obstacles[*left], 1) + blocked(w.obstacles[*right], -1));
   const float joined = joined_top(heights, sum.range);
   for (const int32_t* i = begin; i != end; ++i) {
-    if (const float h = w.obstacles[*i].height; h <= joined) sum.top = std::max(sum.top, h);
+    const Return& r = w.obstacles[*i];
+    if (r.height > joined) continue;
+    sum.top = std::max(sum.top, r.height);
+    if ((r.z - job.sensor_z) / r.range > w.ceiling - 0.02f) sum.cut = 1.0f;
   }
   const float solid = w.density * (high - low + 0.003f) * std::max(0.1f, sum.top - sum.bottom) / sum.range;
   sum.fill = static_cast<float>(end - begin) / std::max(1.0f, solid);

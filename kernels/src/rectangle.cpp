@@ -6,7 +6,7 @@ namespace percept {
 namespace {
 
 constexpr float kNear = 0.05f;  // distances below this count as on the edge
-constexpr int kCover = 16;      // pieces an edge is cut into to see how much of it has returns
+constexpr int kCover = 16;      // pieces an edge is cut into at most to see how much of it has returns
 
 struct Span {
   float low1, high1, low2, high2;
@@ -78,7 +78,7 @@ float best_yaw(const std::vector<Point2>& outline) {
   return best < 0.0f ? best + kHalfPi : best >= kHalfPi ? best - kHalfPi : best;
 }
 
-float covered(const bool* piece) { return std::count(piece, piece + kCover, true) / static_cast<float>(kCover); }
+float covered(const bool* piece, int pieces) { return std::count(piece, piece + pieces, true) / static_cast<float>(pieces); }
 
 }  // namespace
 
@@ -99,20 +99,21 @@ Rectangle fit_rectangle(const std::vector<Point2>& outline) {
   if (edge2 == span.low2) span.high2 = whole.high2;
   if (edge2 == span.high2) span.low2 = whole.low2;
   const float length = span.high1 - span.low1, width = span.high2 - span.low2;
+  const int pieces = std::clamp(static_cast<int>(outline.size() / 3), 2, kCover);
   bool along[kCover] = {}, across[kCover] = {};
   float residual = 0.0f;
   for (const Point2& p : outline) {
     const float a = axes.first(p), b = axes.second(p);
     const float d = edge_distance(a, b, edge1, edge2);
     residual += std::min(d, 2.0f);
-    const int ia = std::clamp(static_cast<int>((a - span.low1) / std::max(length, 0.01f) * kCover), 0, kCover - 1);
-    const int ib = std::clamp(static_cast<int>((b - span.low2) / std::max(width, 0.01f) * kCover), 0, kCover - 1);
+    const int ia = std::clamp(static_cast<int>((a - span.low1) / std::max(length, 0.01f) * pieces), 0, pieces - 1);
+    const int ib = std::clamp(static_cast<int>((b - span.low2) / std::max(width, 0.01f) * pieces), 0, pieces - 1);
     if (std::fabs(b - edge2) < 0.25f) along[ia] = true;
     if (std::fabs(a - edge1) < 0.25f) across[ib] = true;
   }
   const float m1 = 0.5f * (span.low1 + span.high1), m2 = 0.5f * (span.low2 + span.high2);
   return Rectangle{axes.c * m1 - axes.s * m2, axes.s * m1 + axes.c * m2,   yaw,            length, width,
-                   residual / outline.size(), covered(along), covered(across)};
+                   residual / outline.size(), covered(along, pieces), covered(across, pieces)};
 }
 
 }  // namespace percept

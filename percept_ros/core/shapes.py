@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
+import numpy.typing as npt
 
 from percept_ros.types import F32, F64, I64, NUM_CLASSES, ObjectClass
 
@@ -47,8 +48,8 @@ class Shape:
     """Sizes of one class, metres.
 
     usual: length, width, height that a hidden side is extended to. length, width: of an edge seen in full. top: height of the
-    highest return. weight: score of a perfect fit. needs_both: both edges must fit. one_side: factor where only one
-    does. rough: how much farther from its rectangle's edges than a car's the outline may lie.
+    highest return. weight: score of a perfect fit. needs_both: both edges must fit. side_on, end_on: factors where
+    only the length, only the width is seen. rough: how much farther from its rectangle's edges than a car's the outline may lie.
     """
 
     usual: tuple[float, float, float]
@@ -57,16 +58,17 @@ class Shape:
     top: Corners
     weight: float
     needs_both: bool = False
-    one_side: float = 1.0
+    side_on: float = 1.0
+    end_on: float = 1.0
     rough: float = 1.0
 
 
 SHAPES: dict[ObjectClass, Shape] = {
     ObjectClass.CAR: Shape(
         usual=(4.2, 1.75, 1.55),
-        length=(2.0, 3.0, 5.0, 6.0),
+        length=(2.0, 3.0, 5.2, 6.4),
         width=(1.1, 1.4, 2.0, 2.4),
-        top=(0.8, 1.15, 2.0, 2.5),
+        top=(0.8, 1.15, 2.0, 2.6),
         weight=0.95,
     ),
     ObjectClass.TRUCK: Shape(
@@ -75,7 +77,8 @@ SHAPES: dict[ObjectClass, Shape] = {
         width=(1.9, 2.2, 2.8, 3.3),
         top=(1.9, 2.4, 4.2, 4.7),
         weight=0.8,
-        one_side=0.5,
+        side_on=0.6,
+        end_on=0.7,
         rough=2.0,
     ),
     ObjectClass.PEDESTRIAN: Shape(
@@ -111,7 +114,7 @@ def obstacles(clusters: F32, sensor_xy: F64) -> tuple[F64, F64, F64]:
     if not len(clusters):
         return np.zeros((0, 7)), np.zeros(0), np.zeros((0, NUM_CLASSES))
     c = clusters.astype(np.float64)
-    fits = np.stack([_fits(c, shape) * _quality(c, shape)[:, None] for shape in SHAPES.values()], axis=1)
+    fits = np.stack([_fits(c, shape) for shape in SHAPES.values()], axis=1) * _quality(c)[:, None, None]
     probabilities = np.zeros((len(c), NUM_CLASSES))
     probabilities[:, list(SHAPES)] = fits.max(axis=2)
     scores: F64 = probabilities.max(axis=1)
@@ -134,38 +137,52 @@ def _at_most(x: F64, sure: float, never: float) -> F64:
     return value
 
 
-def _quality(c: F64, shape: Shape) -> F64:
-    """How much a cluster looks like one solid body that stands on the road, [0, 1]."""
+def _quality(c: F64) -> F64:
+    """How much a cluster looks like one solid body that stands on the road, [0, 1], whatever its outline."""
     far = 0.004 * c[:, Column.RANGE]
-    surface = _at_most(c[:, Column.RESIDUAL] - far, 0.1 * shape.rough, 0.35 * shape.rough)
     solid = _at_most(c[:, Column.DEPTH], 1.2, 2.2)
     stands = _at_most(c[:, Column.BOTTOM] - far, 0.45, 0.9)
     count: F64 = 1.0 - np.exp(-c[:, Column.POINTS] / 10.0)
     dense = np.where(c[:, Column.POINTS] > 150, 1.0, np.clip((c[:, Column.FILL] - 0.05) / 0.25, 0.0, 1.0))
     whole = np.where(c[:, Column.SPLIT] > 0, 0.7, 1.0)
-    return surface * solid * stands * count * dense * whole
+    return solid * stands * count * dense * whole
 
 
 def _fits(c: F64, shape: Shape) -> F64:
     """(N, 2) how well the shape fits with its length along the rectangle's yaw, and across it."""
-    low_top = c[:, Column.TOP]
-    top = np.where(c[:, Column.CUT] > 0, np.maximum(low_top, shape.top[1]), low_top)
-    high = _trapezium(top, shape.top)
+    top = np.where(c[:, Column.CUT] > 0, np.maximum(c[:, Column.TOP], shape.top[1]), c[:, Column.TOP])
+    high = shape.weight * _trapezium(top, shape.top)
     sides = (
         (Column.LENGTH, Column.WIDTH, Column.COVER_A, Column.COVER_B),
         (Column.WIDTH, Column.LENGTH, Column.COVER_B, Column.COVER_A),
     )
-    options = []
-    for along, across, cover_along, cover_across in sides:
-        length, width = c[:, along], c[:, across]
-        covered = (1.0, 1.0) if shape.needs_both else (0.7 + 0.3 * c[:, cover_along], 0.6 + 0.3 * c[:, cover_across])
-        as_length, as_width = _trapezium(length, shape.length) * covered[0], _trapezium(width, shape.width) * covered[1]
-        either, both = np.maximum(as_length, as_width), np.minimum(as_length, as_width)
-        one = either * np.where((c[:, Column.SPLIT] > 0) & (np.minimum(length, width) < _THICK_M), 0.0, shape.one_side)
-        seen = both if shape.needs_both else np.maximum(one, both)
-        room = _at_most(length, *shape.length[2:]) * _at_most(width, *shape.width[2:])
-        options.append(shape.weight * high * seen * room)
-    return np.stack(options, axis=1)
+    return np.stack([high * _seen(c, shape, *side) for side in sides], axis=1)
+
+
+def _seen(c: F64, shape: Shape, along: Column, across: Column, cover_along: Column, cover_across: Column) -> F64:
+    """How well the outline fits a shape whose length lies along the column ``along``."""
+    length, width = c[:, along], c[:, across]
+    as_length, as_width = _trapezium(length, shape.length), _trapezium(width, shape.width)
+    both = np.minimum(as_length, as_width)
+    room = _at_most(length, *shape.length[2:]) * _at_most(width, *shape.width[2:])
+    if shape.needs_both:
+        return both * room * _surface(c, shape.rough)
+    side_on = as_length * (0.5 + 0.5 * c[:, cover_along]) * np.where(_wall_like(c, width), 0.5, 1.0) * shape.side_on
+    end_on = as_width * (0.4 + 0.5 * c[:, cover_across]) * shape.end_on
+    apart = (c[:, Column.SPLIT] == 0) | (np.minimum(length, width) >= _THICK_M)
+    one = np.where(apart, np.maximum(side_on, end_on), 0.0) * _surface(c, shape.rough)
+    return room * np.maximum(one, 0.9 * both * _surface(c, shape.rough * (1.0 + 0.5 * both)))
+
+
+def _surface(c: F64, rough: float | F64) -> F64:
+    """How closely the outline follows the rectangle's visible edges; a car seen over another one shows roof and glass too."""
+    return np.clip((0.35 * rough - c[:, Column.RESIDUAL] + 0.004 * c[:, Column.RANGE]) / (0.25 * rough), 0.0, 1.0)
+
+
+def _wall_like(c: F64, width: F64) -> npt.NDArray[np.bool_]:
+    """Thin, and higher than seen or hidden at both ends: a piece of something longer."""
+    more: npt.NDArray[np.bool_] = (c[:, Column.TOP] > 1.9) | (c[:, Column.CUT] > 0) | (c[:, Column.HIDDEN] > 0.9)
+    return (width < 0.5) & more
 
 
 def _complete(c: F64, best: I64, turned: I64, sensor_xy: F64) -> F64:
