@@ -44,6 +44,10 @@ for _group in (
         for _b in _group:
             _KIN[_a, _b] = 1.0 if _a == _b else 0.35
 _KIN[ObjectClass.UNKNOWN, :] = 0.5
+_BELIEF = 0.2
+"""Affinity that a 3D box of certain existence is worth."""
+_UNNAMED_ODDS = 0.25
+"""Odds that a cluster which fits no shape is an object at all, before a camera speaks: its score tells of shapes only."""
 _CONFUSION = np.maximum(_KIN, 0.05)
 """(C, C) how likely a camera says class b (column) of an object of class a (row), up to a factor of each row."""
 
@@ -88,7 +92,7 @@ def _fuse_camera(
 def match(
     detections: Detections, projected: F64, visible: Bool, range_m: F64, seen: Detections2D, rules: FusionConfig
 ) -> tuple[I64, I64]:
-    """Rows of 3D and of 2D boxes that are the same object: best total affinity, nearer boxes first where equal."""
+    """Rows of 3D and of 2D boxes that are the same object: best total affinity, likelier and nearer boxes first where equal."""
     if not visible.any() or not len(seen.scores):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     affinity = _affinity(projected, seen.boxes_px)
@@ -96,7 +100,8 @@ def match(
     affinity *= 0.5 + 0.5 * np.minimum(1.0, 2.0 * kinship)
     affinity *= _size_allows(detections.boxes, seen.class_ids)
     affinity[~visible] = 0.0
-    gain = np.where(affinity >= rules.min_affinity, affinity - 0.001 * np.minimum(range_m, 100.0)[:, None], 0.0)
+    preference = _BELIEF * detections.scores - 0.001 * np.minimum(range_m, 100.0)
+    gain = np.where(affinity >= rules.min_affinity, affinity + preference[:, None], 0.0)
     rows, columns = best_assignment(gain)
     real = gain[rows, columns] > 0.0
     return rows[real].astype(np.int64), columns[real].astype(np.int64)
@@ -160,7 +165,8 @@ def _update(
     probabilities = detections.class_probabilities.copy()
     before = detections.class_ids
     said = seen.scores[columns]
-    odds[rows] = np.maximum(odds[rows], 0.25) * (0.1 + 0.9 * said) / (0.3 - 0.25 * said)
+    least = np.where(before[rows] == ObjectClass.UNKNOWN, _UNNAMED_ODDS, 0.0)
+    odds[rows] = np.maximum(odds[rows], least) * (0.1 + 0.9 * said) / (0.3 - 0.25 * said)
     probabilities[rows] = _named(probabilities[rows], seen.class_ids[columns], said)
     sensors = detections.sensors.copy()
     sensors[rows] |= np.uint32(view.bit)
