@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,6 +29,9 @@ def spin(make: Callable[[], Sequence[Any]], args: list[str] | None = None) -> in
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
+        # a second Ctrl-C (a launch file sends one more to its processes) must not break the tidy end
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         executor.shutdown()
         for node in reversed(nodes):
             if hasattr(node, "close"):
