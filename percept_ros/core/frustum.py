@@ -92,7 +92,10 @@ def _layer(box_px: F64, reach_m: float, pixels: F32, depth: F32, points: F32, mi
     near, where = depth[inside], points[inside]
     bins = np.bincount((near / _LAYER_M).astype(np.int64))
     dense = bins + np.append(bins[1:], 0)
-    first = int(np.flatnonzero(dense >= max(min_points, 0.3 * dense.max()))[0])
+    layers = np.flatnonzero(dense >= max(min_points, 0.3 * dense.max()))
+    if not len(layers):
+        return None
+    first = int(layers[0])
     empty = np.flatnonzero(dense[first:] == 0)
     last = first + (int(empty[0]) if len(empty) else len(dense))
     layer = (near >= first * _LAYER_M) & (near < min(last * _LAYER_M, first * _LAYER_M + reach_m))
