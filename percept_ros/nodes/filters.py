@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Any, Protocol
 
 from rclpy.event_handler import SubscriptionEventCallbacks
@@ -40,14 +39,17 @@ class Subscriber:
 def subscribe(node: Node, message_type: type, topic: str, qos: QoSProfile, callback: Callable[..., None]) -> Filter:
     """A filter on ``topic`` that calls ``callback(message)``; incompatible QoS is logged with what to do."""
     events = SubscriptionEventCallbacks(incompatible_qos=lambda event: _report(node, topic, event))
-    kind: Any = Subscriber
-    if find_spec("message_filters") is not None:
-        import message_filters
-
-        kind = message_filters.Subscriber
-    made: Filter = kind(node, message_type, topic, qos_profile=qos, event_callbacks=events)
+    made: Filter = _subscriber_class()(node, message_type, topic, qos_profile=qos, event_callbacks=events)
     made.registerCallback(callback)
     return made
+
+
+def _subscriber_class() -> Any:
+    try:
+        import message_filters
+    except ImportError:
+        return Subscriber
+    return message_filters.Subscriber
 
 
 def unsubscribe(node: Node, made: Filter) -> None:

@@ -31,7 +31,10 @@ class Transforms(Protocol):
 def open_transforms(node: Node) -> Transforms | None:
     """The best source of transforms on this machine; None when not even the message type is installed."""
     if find_spec("tf2_ros") is not None:
-        return Tf2Transforms(node)
+        try:
+            return Tf2Transforms(node)
+        except ImportError as exc:
+            node.get_logger().warning(f"tf2_ros is installed but cannot be used ({exc}): /tf is read directly")
     if find_spec("tf2_msgs") is not None:
         return TopicTransforms(node)
     return None
