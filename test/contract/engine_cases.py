@@ -171,11 +171,29 @@ def cluster_case(folder: Path, engines: Path) -> Case:
     )
 
 
+def fallback_case(folder: Path, engines: Path) -> Case:
+    """A chain whose first engine cannot be opened: the second one keeps the contract in its place."""
+    fallback = pytest.importorskip("percept_ros.inference.fallback").FallbackEngine
+    onnx = onnx_case(folder, engines)
+    assert onnx.corrupt is not None
+    assert onnx.nan is not None
+    corrupt, nan = onnx.corrupt, onnx.nan
+    return Case(
+        make=lambda f, o: fallback([corrupt(f, o), onnx.make(f, o)]),
+        corrupt=None,
+        faulty=lambda f, o: fallback([onnx.faulty(f, o)]),
+        bad=onnx.bad,
+        nan=lambda f, o: fallback([nan(f, o)]),
+        nan_input=onnx.nan_input,
+    )
+
+
 CASES: dict[str, Callable[[Path, Path], Case]] = {
     "onnx": onnx_case,
     "kernel": kernel_case,
     "scripted": scripted_case,
     "cluster": cluster_case,
+    "fallback": fallback_case,
     "tensorrt": lambda folder, engines: tensorrt_case(host_machine.HostDevice),
     "tensorrt_graph": tensorrt_graph_case,
     "tensorrt_pycuda": tensorrt_pycuda_case,
