@@ -10,7 +10,11 @@ from percept_ros.config import TrackingConfig
 from percept_ros.core.tracking import Tracker
 from percept_ros.types import LIDAR_BIT, NUM_CLASSES, Detections, ObjectClass, Tracks
 
-SIZES = {ObjectClass.CAR: (4.2, 1.8, 1.5), ObjectClass.PEDESTRIAN: (0.7, 0.6, 1.7), ObjectClass.UNKNOWN: (1.0, 1.0, 1.0)}
+SIZES = {
+    ObjectClass.CAR: (4.2, 1.8, 1.5),
+    ObjectClass.PEDESTRIAN: (0.7, 0.6, 1.7),
+    ObjectClass.UNKNOWN: (1.0, 1.0, 1.0),
+}
 
 
 def world(seed: int, frames: int = 25, objects: int = 8) -> list[Detections]:
@@ -33,7 +37,9 @@ def world(seed: int, frames: int = 25, objects: int = 8) -> list[Detections]:
         n = len(boxes)
         scores = rng.uniform(0.2, 0.99, n)
         mask, unknown = np.full(n, LIDAR_BIT, np.uint32), np.full((n, 2), np.nan)
-        found.append(Detections(stamp, "base_link", boxes, scores, np.eye(NUM_CLASSES)[classes.astype(int)], unknown, mask))
+        found.append(
+            Detections(stamp, "base_link", boxes, scores, np.eye(NUM_CLASSES)[classes.astype(int)], unknown, mask)
+        )
     return found
 
 

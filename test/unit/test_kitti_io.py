@@ -26,7 +26,9 @@ def test_boxes_survive_the_camera_frame():
 
 
 def test_a_car_straight_ahead_faces_away_at_minus_half_pi():
-    boxes = kitti_io.boxes_from_camera(np.array([[1.5, 1.8, 4.0]]), np.array([[2.0, 1.65, 20.0]]), np.array([-np.pi / 2]))
+    boxes = kitti_io.boxes_from_camera(
+        np.array([[1.5, 1.8, 4.0]]), np.array([[2.0, 1.65, 20.0]]), np.array([-np.pi / 2])
+    )
     assert boxes[0] == pytest.approx([20.0, -2.0, -0.9, 4.0, 1.8, 1.5, 0.0])
 
 

@@ -7,7 +7,15 @@ import pytest
 
 from percept_ros.evaluate.hota import evaluate_hota
 from percept_ros.evaluate.kitti_io import Labels
-from percept_ros.evaluate.mot import COUNTS, TrackRows, build_scene, count_scene, evaluate_mot, iou_3d, recall_thresholds
+from percept_ros.evaluate.mot import (
+    COUNTS,
+    TrackRows,
+    build_scene,
+    count_scene,
+    evaluate_mot,
+    iou_3d,
+    recall_thresholds,
+)
 
 CAR = (4.0, 2.0, 1.5)
 
@@ -63,7 +71,14 @@ def test_perfect_tracks():
         np.concatenate([found.scores, found.scores]),
     )
     result = evaluate_mot([build_scene(truth, rows, "car", 10)], 0.25)
-    assert (result.MOTA, result.MOTP, result.IDS, result.FRAG, result.FP, result.FN) == (100, pytest.approx(100), 0, 0, 0, 0)
+    assert (result.MOTA, result.MOTP, result.IDS, result.FRAG, result.FP, result.FN) == (
+        100,
+        pytest.approx(100),
+        0,
+        0,
+        0,
+        0,
+    )
     hota = evaluate_hota([build_scene(truth, rows, "car", 10)])
     assert (hota.HOTA, hota.DetA, hota.AssA) == pytest.approx((100, 100, 100))
 
