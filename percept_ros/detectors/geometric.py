@@ -41,6 +41,11 @@ class GeometricDetector:
     def artefact_sha256(self) -> str:
         return ""
 
+    @property
+    def takes_cameras(self) -> bool:
+        """It reads the LiDAR only."""
+        return False
+
     def load(self) -> None:
         """Bind the kernel and run it once. Raises SetupError when it is not built."""
         self._engine.load()

@@ -50,6 +50,11 @@ class LidarModelDetector:
         """Hash of the last part's artefact, "" before ``load``."""
         return self._manifest.artefact_sha256 if self._manifest else ""
 
+    @property
+    def takes_cameras(self) -> bool:
+        """It reads the LiDAR only."""
+        return False
+
     def load(self) -> None:
         """Verify, open and warm every part. Raises ModelError."""
         self.close()
