@@ -44,7 +44,10 @@ def run(*, calls: int = 10_000, seed: int = 0, models: tuple[str, ...] = ()) -> 
 
 
 def growth(make: Callable[[EngineOptions], InferenceEngine], calls: int, seed: int) -> dict[str, Any]:
-    """Slope of resident memory over ``calls`` calls after a warm-up, by least squares; flat = under 1 kB in 100 calls."""
+    """Slope of resident memory over ``calls`` calls after a warm-up, by least squares.
+
+    flat: under 10 kB in 1000 calls, or grown in one single step (an arena that the allocator took once).
+    """
     pool = TensorPool()
     engine = make(EngineOptions(pool=pool))
     engine.load()
@@ -63,13 +66,15 @@ def growth(make: Callable[[EngineOptions], InferenceEngine], calls: int, seed: i
     after = pool.metrics()
     engine.close()
     hits, misses = after.hits - before.hits, after.misses - before.misses
+    rises = int((np.diff(memory) > 0).sum())
     slope = float(np.polyfit(np.linspace(0, calls, SAMPLES), np.array(memory) / 1024, 1)[0]) * 1000
     return {
         "engine": engine.name,
         "calls": calls,
         "rss_slope_kb_per_1000": slope,
         "rss_grown_kb": (memory[-1] - memory[0]) / 1024,
-        "flat": slope < 10.0,
+        "rss_rises": rises,
+        "flat": slope < 10.0 or rises <= 1,
         "hit_rate": hits / (hits + misses) if hits + misses else 1.0,
         "pooled_takes": hits + misses,
         "leaked": after.leaked,
