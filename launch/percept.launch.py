@@ -1,7 +1,7 @@
 """Starts perception on a vehicle: one process a node, or everything in one process with composed:=true.
 
-    ros2 launch percept_ros percept.launch.py params_file:=/path/vehicle.yaml
-    ros2 launch percept_ros percept.launch.py composed:=true autostart:=false
+ros2 launch percept_ros percept.launch.py params_file:=/path/vehicle.yaml
+ros2 launch percept_ros percept.launch.py composed:=true autostart:=false
 """
 
 from pathlib import Path
@@ -73,6 +73,7 @@ def nodes(context: LaunchContext) -> list[Node]:
 def generate_launch_description() -> LaunchDescription:
     """Arguments and nodes."""
     declared = [
-        DeclareLaunchArgument(name, default_value=default, description=text) for name, (default, text) in ARGUMENTS.items()
+        DeclareLaunchArgument(name, default_value=default, description=text)
+        for name, (default, text) in ARGUMENTS.items()
     ]
     return LaunchDescription([*declared, OpaqueFunction(function=nodes)])

@@ -1,6 +1,6 @@
 """Plays a bag into the nodes and shows it in RViz.
 
-    ros2 launch percept_ros replay.launch.py bag:=drive.mcap params_file:=drive.yaml
+ros2 launch percept_ros replay.launch.py bag:=drive.mcap params_file:=drive.yaml
 """
 
 from pathlib import Path
@@ -19,12 +19,25 @@ def generate_launch_description() -> LaunchDescription:
     arguments = [
         DeclareLaunchArgument("bag", description="rosbag2 folder or file to play"),
         DeclareLaunchArgument("rate", default_value="1.0", description="pace of the bag"),
-        DeclareLaunchArgument("params_file", default_value=str(SHARE / "config" / "percept.yaml"), description="parameters"),
+        DeclareLaunchArgument(
+            "params_file", default_value=str(SHARE / "config" / "percept.yaml"), description="parameters"
+        ),
         DeclareLaunchArgument("rviz", default_value="true", description="open RViz"),
         DeclareLaunchArgument("composed", default_value="true", description="all nodes in one process"),
     ]
     play = ExecuteProcess(
-        cmd=["ros2", "bag", "play", LaunchConfiguration("bag"), "--clock", "200", "--rate", LaunchConfiguration("rate"), "--delay", "5"],
+        cmd=[
+            "ros2",
+            "bag",
+            "play",
+            LaunchConfiguration("bag"),
+            "--clock",
+            "200",
+            "--rate",
+            LaunchConfiguration("rate"),
+            "--delay",
+            "5",
+        ],
         output="screen",
     )
     nodes = IncludeLaunchDescription(

@@ -223,7 +223,7 @@ def _rows(path: Path, width: int) -> F64:
 
 
 def _first(table: dict[str, F64], *names: str) -> F64:
-    return next((table[n] for n in names if n in table), None) if any(n in table for n in names) else table[names[0]]  # type: ignore[return-value]
+    return table[next((name for name in names if name in table), names[0])]
 
 
 def _rigid(values: F64) -> F64:

@@ -88,7 +88,8 @@ def read_sequence(root: Path, name: str, detector: str = "pointrcnn_3d", camera:
     boxes = {c: read_boxes_3d(folder / detector / k / f"{name}.txt") for k, c in CLASSES.items()}
     seen = {c: read_boxes_2d(folder / camera / k / f"{name}.txt") for k, c in CLASSES.items()} if camera else {}
     poses = read_poses(root / "oxts", name)
-    last = [int(b.frames.max(initial=-1)) for b in (*boxes.values(), *seen.values())]
+    last = [int(b.frames.max(initial=-1)) for b in boxes.values()]
+    last += [int(b.frames.max(initial=-1)) for b in seen.values()]
     if labels is not None:
         last.append(int(labels.frames.max(initial=-1)))
     frames = max(*last, -1 if poses is None else len(poses) - 1) + 1
