@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import rclpy
-from percept_ros.msg import FrameReady
 from rclpy.executors import ExternalShutdownException
 from rclpy.experimental import EventsExecutor
 from rclpy.node import Node
@@ -22,6 +21,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from percept_ros.errors import InputError
+from percept_ros.msg import FrameReady
 from percept_ros.runtime import realtime
 from percept_ros.runtime.ring import FrameFormat, FrameHandle, RingReader, RingWriter
 

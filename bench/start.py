@@ -101,9 +101,10 @@ class Heard:
 def sensors(points: int) -> Iterator[Heard]:
     """A LiDAR that publishes at 10 Hz, and a listener for the tracks."""
     import rclpy
-    from percept_ros.msg import ObstacleTrackArray
     from rclpy.executors import SingleThreadedExecutor
     from rclpy.qos import QoSProfile, ReliabilityPolicy
+
+    from percept_ros.msg import ObstacleTrackArray
 
     rclpy.init()
     node = rclpy.create_node("bench_start")

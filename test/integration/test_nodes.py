@@ -143,9 +143,9 @@ def cloud(node: Any, points: int = 500, frame_id: str = "lidar") -> Any:
 def test_bad_messages_are_refused_counted_and_the_flow_goes_on(direct: tuple[Any, Fleet]) -> None:
     from builtin_interfaces.msg import Time
     from lifecycle_msgs.msg import Transition
-    from percept_ros.msg import ObstacleTrackArray, PerceptionStatus
     from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
+    from percept_ros.msg import ObstacleTrackArray, PerceptionStatus
     from percept_ros.nodes.qos import SENSOR_QOS
     from percept_ros.nodes.status import STATUS_QOS
 
@@ -192,8 +192,8 @@ def test_killed_engine_worker_is_replaced_while_tracks_go_on(drive: Path, tmp_pa
     import threading
 
     import psutil
-    from percept_ros.msg import ObstacleTrackArray
 
+    from percept_ros.msg import ObstacleTrackArray
     from percept_ros.nodes.player import BagPlayer
     from percept_ros.nodes.realtime import with_transports
     from percept_ros.replay.bag_reader import BagReader
