@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,8 @@ class Augmentation:
     jitter_sigma_m: float = 0.02
     jitter_probability: float = 0.25
     sector_probability: float = 0.15
+    canopy_probability: float = 0.5
+    canopies_most: int = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,8 @@ class Augmented:
 def augment(scan: Scan, how: Augmentation, rng: np.random.Generator) -> Augmented:
     """Boxes turned, mirrored and scaled, points thinned and jittered."""
     points = _thin(scan.points, how, rng)
+    if rng.random() < how.canopy_probability:
+        points = np.concatenate([points, *_canopies(scan.boxes, how, rng)])
     turn, scale = rng.uniform(-np.pi, np.pi), 1.0 + how.scale * rng.uniform(-1, 1)
     mirror = 1.0 if rng.random() < 0.5 else -1.0
     c, s = np.cos(turn) * scale, np.sin(turn) * scale
@@ -56,6 +61,21 @@ def augment(scan: Scan, how: Augmentation, rng: np.random.Generator) -> Augmente
     if rng.random() < how.jitter_probability:
         points = points + rng.standard_normal(points.shape, np.float32) * np.float32(how.jitter_sigma_m * rng.random())
     return Augmented(points, boxes, _wrong_plane(how, rng), matrix)
+
+
+def _canopies(boxes: F64, how: Augmentation, rng: np.random.Generator) -> Iterator[F32]:
+    """Crowns of trees and bushes, half of them over or beside objects, as along real streets."""
+    for _ in range(int(rng.integers(1, how.canopies_most + 1))):
+        at = rng.uniform(-45, 45, 2)
+        if len(boxes) and rng.random() < 0.5:
+            at = boxes[rng.integers(len(boxes)), :2] + rng.normal(0, 1.8, 2)
+        radius, bottom, top = rng.uniform(0.5, 2.5), rng.uniform(0.6, 2.6), rng.uniform(2.8, 5.0)
+        count = int(rng.uniform(15, 250))
+        angle, far = rng.uniform(-np.pi, np.pi, count), radius * np.sqrt(rng.random(count))
+        crown = np.column_stack(
+            [at[0] + far * np.cos(angle), at[1] + far * np.sin(angle), rng.uniform(bottom, top, count)]
+        )
+        yield crown.astype(np.float32)
 
 
 def _wrong_plane(how: Augmentation, rng: np.random.Generator) -> GroundPlane:

@@ -71,7 +71,13 @@ def test_a_broken_scan_file_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_augmented_points_stay_in_their_boxes(seed: int) -> None:
-    how = Augmentation(drop_probability=0.0, beams_probability=0.0, sector_probability=0.0, jitter_probability=0.0)
+    how = Augmentation(
+        drop_probability=0.0,
+        beams_probability=0.0,
+        sector_probability=0.0,
+        canopy_probability=0.0,
+        jitter_probability=0.0,
+    )
     changed = augment(scan(), how, np.random.default_rng(seed))
     points = changed.points @ changed.matrix.T.astype(np.float32)
     x, y, z, length, width, height, yaw = changed.boxes[0]
