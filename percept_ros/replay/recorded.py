@@ -101,6 +101,7 @@ def _measured(arrays: Sequence[TrackArray], output: NodeOutput) -> dict[str, Any
     return {
         "frames_out": len(arrays),
         "latency_ms": percentiles(latencies, (50.0, 99.0, 99.9)),
+        "latency_from_newest_ms": percentiles([a.publish_ns - a.newest_ns for a in arrays], (50.0, 99.0, 99.9)),
         "stages_ms": {name: dict(times) for name, times in output.stages_ms.items()},
         "drops": dict(output.drops),
         "modes": dict(sorted(Counter(array.mode.name.lower() for array in arrays).items())),
