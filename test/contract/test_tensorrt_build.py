@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import small_graphs
 import vendor_cache
+from test_quantize import frames, network
 from test_tensorrt_bindings import child
 
 from percept_ros.inference.manifest import Manifest, load_manifest, models_roots
+from percept_ros.inference.quantize import QuantizeOrder, quantize
 
 BATCH = [{"x": [[1, 4], [2, 4], [8, 4]]}]
 SHIPPED = {p.parent.name: p.parent for root in models_roots()[:1] for p in sorted(root.glob("*/model.yaml"))}
@@ -30,10 +32,20 @@ def orders(folder: Path) -> dict[str, dict[str, Any]]:
         "wrong_shape": {**affine, "profiles": [{"x": [[1, 3], [2, 3], [8, 3]]}]},
         "not_quantised": {**affine, "precision": "int8"},
         "unknown_operator": {**affine, "onnx": unknown},
+        "int8": {"onnx": str(quantised(folder)), "precision": "int8", "profiles": []},
+        "int8_as_fp32": {"onnx": str(quantised(folder)), "precision": "fp32", "profiles": []},
     }
     for name, model in SHIPPED.items():
         made |= shipped_orders(name, load_manifest(model))
     return {name: {**order, "target": str(folder / f"{name}.plan")} for name, order in made.items()}
+
+
+def quantised(folder: Path) -> Path:
+    """A small network with the Q/DQ nodes that ``percept models quantize --target tensorrt`` writes."""
+    if not (file := folder / "int8.onnx").exists():
+        order = QuantizeOrder(target="tensorrt", bound=0.1, keep_last=False)
+        quantize(network(folder / "net.onnx", 0.8), file, frames(8), order)
+    return file
 
 
 def shipped_orders(name: str, manifest: Manifest) -> dict[str, dict[str, Any]]:
@@ -77,6 +89,11 @@ def test_builds_with_progress_and_sidecar(built: dict[str, Any]) -> None:
     assert built["fp16"]["sidecar"] == "fp16"
 
 
+def test_builds_int8_from_our_own_quantiser(built: dict[str, Any]) -> None:
+    assert built["int8"]["error"] == "no error"
+    assert built["int8"]["sidecar"] == "int8"
+
+
 def test_cancelled_build_leaves_nothing(built: dict[str, Any], folder: Path) -> None:
     assert built["cancelled"]["error"].startswith("ArtefactRefused")
     assert not (folder / "cancelled.plan").exists()
@@ -90,6 +107,7 @@ def test_cancelled_build_leaves_nothing(built: dict[str, Any], folder: Path) -> 
         ("wrong_shape", "tensor has 4"),
         ("not_quantised", "no Q/DQ nodes"),
         ("unknown_operator", "NoSuchOperator"),
+        ("int8_as_fp32", "has Q/DQ nodes and is int8"),
     ],
 )
 def test_refusals_say_why(built: dict[str, Any], name: str, text: str) -> None:
