@@ -1,0 +1,172 @@
+"""Processes of the pipeline benchmark: one ``sensor``, or the ``naive`` node. Figures go to standard output as JSON."""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import gc
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rclpy
+from rclpy.executors import ExternalShutdownException
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+
+sys.path.append(str(Path(__file__).resolve().parent))
+from _sync_peer import ExhaustiveSearch
+from _synthetic import sensor_set, sweep
+from start import cloud_message
+
+from percept_ros.config import Config
+from percept_ros.core.tracking import Tracker
+from percept_ros.detectors.chain import DetectorChain
+from percept_ros.detectors.geometric import GeometricDetector
+from percept_ros.msg import FrameReady
+from percept_ros.nodes.convert import camera_info, stamp_ns, time_message
+from percept_ros.nodes.handles import to_message
+from percept_ros.nodes.qos import HANDLE_QOS, LATCHED_QOS, SENSOR_QOS
+from percept_ros.pipeline import Pipeline
+from percept_ros.runtime import realtime
+from percept_ros.runtime.ring import RingWriter
+from percept_ros.types import CameraCalibration, CameraFrame, PointCloud
+
+HEIGHT, WIDTH = 900, 1600
+LIDAR = "lidar"
+SLOP_NS, QUEUE = 50_000_000, 10
+
+
+def calibration() -> CameraCalibration:
+    """A pinhole camera."""
+    K = np.array([[1200.0, 0.0, WIDTH / 2], [0.0, 1200.0, HEIGHT / 2], [0.0, 0.0, 1.0]])
+    return CameraCalibration(WIDTH, HEIGHT, K, np.zeros(5))
+
+
+class Sensor:
+    """Publishes one sensor on a time grid that all sensors share: through a ring, or as an ordinary message."""
+
+    def __init__(self, name: str, ring: bool, points: int) -> None:
+        self.node = rclpy.create_node(f"{'camera_' if name != LIDAR else ''}{name}", namespace="/percept")
+        self.name, self.ring = name, ring
+        self.pixels = np.random.default_rng(1).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
+        self.cloud = sweep(points, 0)
+        self.message = cloud_message(points)
+        self.writer = RingWriter(f"bench-pipeline-{name}", slots=12, headroom=0.25)
+        topic = "lidar" if name == LIDAR else f"camera_{name}"
+        kind = FrameReady if ring else PointCloud2 if name == LIDAR else Image
+        self.publisher = self.node.create_publisher(
+            kind, f"{topic}/frame" if ring else f"/{topic}/raw", HANDLE_QOS if ring else SENSOR_QOS
+        )
+        if ring and name != LIDAR:
+            info = self.node.create_publisher(CameraInfo, f"{topic}/camera_info", LATCHED_QOS)
+            info.publish(camera_info(calibration(), name, self.node.get_clock().now().to_msg()))
+
+    def send(self, at_ns: int) -> None:
+        if self.ring and self.name == LIDAR:
+            cloud = PointCloud(LIDAR, at_ns, LIDAR, self.cloud.points, self.cloud.intensity)
+            self.publisher.publish(to_message(self.writer.write_cloud(cloud), LIDAR))
+        elif self.ring:
+            self.publisher.publish(to_message(self.writer.write_image(self.pixels, at_ns), self.name))
+        elif self.name == LIDAR:
+            self.message.header.stamp = time_message(at_ns)
+            self.publisher.publish(self.message)
+        else:
+            data = array.array("B")
+            data.frombytes(memoryview(self.pixels).cast("B"))
+            image = Image(height=HEIGHT, width=WIDTH, encoding="bgr8", step=3 * WIDTH, data=data)
+            image.header.stamp, image.header.frame_id = time_message(at_ns), self.name
+            self.publisher.publish(image)
+
+
+def sensor(name: str, ring: bool, rate_hz: float, frames: int, points: int) -> dict[str, Any]:
+    """Send ``frames`` frames, the first at the system time that standard input names."""
+    made = Sensor(name, ring, points)
+    while made.publisher.get_subscription_count() < 1:
+        rclpy.spin_once(made.node, timeout_sec=0.02)
+    print("matched", flush=True)
+    begin_ns = int(sys.stdin.readline())
+    gc.freeze()
+    gc.disable()
+    shift_ns = time.monotonic_ns() - time.time_ns()
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    for number in range(frames):
+        realtime.sleep_until(begin_ns + shift_ns + int(number * 1e9 / rate_hz))
+        made.send(time.time_ns())
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    time.sleep(1.0)
+    made.writer.close()
+    made.node.destroy_node()
+    return {"sent": frames, "cpu_s": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime}
+
+
+class Naive:
+    """What such a node looks like at first: synchronise, convert with copies, infer in the callback, publish."""
+
+    def __init__(self, cameras: list[str]) -> None:
+        self.node = rclpy.create_node("naive")
+        self.names = [*cameras, LIDAR]
+        self.held: list[dict[int, Any]] = [{} for _ in self.names]
+        self.sync = ExhaustiveSearch(len(self.names), QUEUE, SLOP_NS, self.on_set)
+        chain = DetectorChain([GeometricDetector()])
+        chain.load()
+        config = Config()
+        tracker = Tracker(config.tracking, fixed_frame=config.frames.fixed)
+        self.pipeline = Pipeline(chain, None, tracker, base_frame="base_link", detect_ms=1000.0)
+        self.late_ms: list[tuple[int, float]] = []
+        self.engine_ms: list[float] = []
+        for index, name in enumerate(self.names):
+            kind, topic = (PointCloud2, "/lidar/raw") if name == LIDAR else (Image, f"/camera_{name}/raw")
+            self.node.create_subscription(kind, topic, lambda message, i=index: self.on_message(i, message), SENSOR_QOS)
+
+    def on_message(self, index: int, message: Any) -> None:
+        at_ns = stamp_ns(message.header.stamp)
+        queue = self.held[index]
+        queue[at_ns] = message
+        while len(queue) > QUEUE:
+            del queue[min(queue)]
+        self.sync.add(index, at_ns)
+
+    def on_set(self, stamps: list[int]) -> None:
+        messages = [queue[at_ns] for queue, at_ns in zip(self.held, stamps, strict=True)]
+        frames = tuple(
+            CameraFrame(name, stamp_ns(m.header.stamp), name, bridge(m), calibration())
+            for name, m in zip(self.names[:-1], messages[:-1], strict=True)
+        )
+        raw = messages[-1]
+        table = np.frombuffer(raw.data, np.float32).reshape(-1, 4).copy()
+        cloud = PointCloud(LIDAR, stamps[-1], LIDAR, table[:, :3].copy(), table[:, 3].copy())
+        result = self.pipeline.process(sensor_set(cloud, frames, stamps[-1]), time.time_ns())
+        self.engine_ms.append(result.stage_ns["detect"] / 1e6)
+        self.late_ms.append((stamps[-1], (time.time_ns() - min(stamps)) / 1e6))
+
+
+def bridge(message: Any) -> np.ndarray:
+    """As cv_bridge does it: a view of the bytes, then a copy."""
+    return np.ndarray((message.height, message.width, 3), np.uint8, bytes(message.data)).copy()
+
+
+def naive(cameras: list[str]) -> dict[str, Any]:
+    """Spin until told to stop."""
+    made = Naive(cameras)
+    print("ready", flush=True)
+    with contextlib.suppress(ExternalShutdownException, KeyboardInterrupt):
+        rclpy.spin(made.node)
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return {"late_ms": made.late_ms, "engine_ms": made.engine_ms, "cpu_s": used.ru_utime + used.ru_stime}
+
+
+def main() -> None:
+    plan = json.loads(sys.argv[1])
+    rclpy.init()
+    role = plan.pop("role")
+    result = sensor(**plan) if role == "sensor" else naive(**plan)
+    rclpy.try_shutdown()
+    print(json.dumps(result), flush=True)
+
+
+if __name__ == "__main__":
+    main()
