@@ -10,6 +10,11 @@ from percept_ros.core.prediction import predict_classical
 from percept_ros.core.tracking import Tracker
 from percept_ros.detectors.chain import DetectorChain
 from percept_ros.detectors.detector import Detector, ImageDetector
+from percept_ros.detectors.learned import WITH_CAMERAS
+from percept_ros.detectors.open import GEOMETRIC
+from percept_ros.errors import ModelError
+from percept_ros.inference.breaker import BreakerSettings
+from percept_ros.inference.manifest import find_model, load_manifest
 from percept_ros.pipeline import Pipeline
 from percept_ros.types import Tracks
 
@@ -24,7 +29,9 @@ def build_pipeline(config: Config, *, seed: int | None = None, isolation: str | 
     """
     where = isolation or config.detector.isolation
     with ExitStack() as stack:
-        chain = DetectorChain([make_detector(name, config, where) for name in config.detector.chain])
+        chain = DetectorChain(
+            [make_detector(name, config, where) for name in config.detector.chain], breaker_of(config)
+        )
         stack.callback(chain.close)
         chain.load()
         images = _image_detector(config, where, stack)
@@ -36,9 +43,24 @@ def build_pipeline(config: Config, *, seed: int | None = None, isolation: str | 
             predict=lambda tracks: _predict(tracks, config),
             base_frame=config.frames.base,
             detect_ms=config.budget.detect_ms,
+            health=config.health,
+            breaker=breaker_of(config),
             resources=stack.pop_all(),
         )
     raise AssertionError("unreachable")
+
+
+def breaker_of(config: Config) -> BreakerSettings:
+    """Circuit breakers as configured; a call is slow when it takes longer than the detectors' budget."""
+    health = config.health
+    return BreakerSettings(
+        window=health.breaker_window,
+        failure_share=health.breaker_failure_share,
+        slow_share=health.breaker_slow_share,
+        slow_ns=int(config.budget.detect_ms * 1e6),
+        open_ns=int(health.breaker_open_ms * 1e6),
+        longest_open_ns=int(health.breaker_max_open_ms * 1e6),
+    )
 
 
 def make_detector(name: str, config: Config, isolation: str) -> Detector:
@@ -48,11 +70,19 @@ def make_detector(name: str, config: Config, isolation: str) -> Detector:
     if isolation == ISOLATED:
         from percept_ros.detectors.process import DetectorSpec, ProcessDetector
 
-        spec = DetectorSpec("percept_ros.detectors.open:open_detector", arguments, cameras=False)
+        spec = DetectorSpec("percept_ros.detectors.open:open_detector", arguments, cameras=looks_at_images(name))
         return ProcessDetector(spec)
     from percept_ros.detectors.open import open_detector
 
     return open_detector(**arguments)
+
+
+def looks_at_images(name: str) -> bool:
+    """Whether the model called ``name`` takes camera images (False for one that cannot be read: loading will say why)."""
+    try:
+        return name != GEOMETRIC and load_manifest(find_model(name)).preprocess.kind == WITH_CAMERAS
+    except ModelError:
+        return False
 
 
 def _image_detector(config: Config, isolation: str, stack: ExitStack) -> ImageDetector | None:

@@ -151,6 +151,24 @@ class FusionConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthConfig:
+    """Degradation ladder, circuit breakers and semantic health."""
+
+    unhealthy_below: float = setting(0.7, "a lower health score costs one rung of the ladder", low=0.0, high=1.0)
+    pulse_ms: float = setting(150.0, "after this long without an array a coasted one is published", low=20.0, high=5e3)
+    coast_limit_ms: float = setting(1000.0, "without anything detected anew arrays are then STALE", low=50.0, high=6e4)
+    leave_active_s: float = setting(
+        5.0, "STALE this long after a frame, the node deactivates itself", low=0.5, high=3600.0
+    )
+    probation_ms: float = setting(2000.0, "an upgrade that lasts less doubles the next dwell", low=0.0, high=6e4)
+    breaker_window: int = setting(20, "calls that a circuit breaker looks back on", low=2, high=1000)
+    breaker_failure_share: float = setting(0.5, "of failed calls at which a breaker opens", low=0.01, high=1.0)
+    breaker_slow_share: float = setting(0.8, "of slow calls at which a breaker opens", low=0.01, high=1.0)
+    breaker_open_ms: float = setting(500.0, "first time a breaker stays open; doubles to breaker_max_open_ms", low=1.0)
+    breaker_max_open_ms: float = setting(10000.0, "longest time a breaker stays open", low=1.0)
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything that can be set."""
 
@@ -164,6 +182,7 @@ class Config:
     tracking: TrackingConfig = setting(TrackingConfig(), "tracking")
     fusion: FusionConfig = setting(FusionConfig(), "fusion node")
     budget: BudgetConfig = setting(BudgetConfig(), "time budgets")
+    health: HealthConfig = setting(HealthConfig(), "ladder, circuit breakers, semantic health")
 
     @property
     def camera_order(self) -> tuple[str, ...]:

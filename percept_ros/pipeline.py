@@ -14,15 +14,16 @@ from types import TracebackType
 
 import numpy as np
 
-from percept_ros.config import PredictionConfig
+from percept_ros.config import HealthConfig, PredictionConfig
 from percept_ros.core.fusion import fuse
 from percept_ros.core.prediction import predict_classical
 from percept_ros.core.tracking import Tracker
 from percept_ros.detectors.chain import DetectorChain
 from percept_ros.detectors.detector import ImageDetector
 from percept_ros.errors import InferenceError, ModelError, WorkerDied
-from percept_ros.health.ladder import rung_of
-from percept_ros.types import F32, Detections, Detections2D, Forecasts, FrameResult, SensorSet, Tracks
+from percept_ros.health.ladder import Ladder, observe
+from percept_ros.inference.breaker import Breaker, BreakerSettings
+from percept_ros.types import F32, Detections, Detections2D, Forecasts, FrameResult, Mode, SensorSet, Tracks
 
 Predict = Callable[[Tracks], Forecasts]
 
@@ -39,6 +40,8 @@ class Pipeline:
         base_frame: str,
         predict: Predict | None = None,
         detect_ms: float = 80.0,
+        health: HealthConfig | None = None,
+        breaker: BreakerSettings | None = None,
         resources: ExitStack | None = None,
     ) -> None:
         self.detector = detector
@@ -49,6 +52,10 @@ class Pipeline:
         self._detect_ns = int(detect_ms * 1e6)
         self._resources = resources or ExitStack()
         self._beside = ThreadPoolExecutor(1, "detect_2d") if image_detector else None
+        self._image_breaker = Breaker(breaker)
+        self.ladder = Ladder(health)
+        self.health = 1.0
+        """Semantic health, as the caller last judged it; it goes into the mode of the next frame."""
         self.on_fault: Callable[[str, Exception], None] = lambda stage, exc: None
         """Called with the stage and the error whenever a stage fails; the frame goes on without it."""
 
@@ -61,29 +68,51 @@ class Pipeline:
         watch.lap("detect")
         boxes_2d = self._finish_images(images)
         watch.lap("detect_2d")
+        if self._blind(sensors, boxes_2d):
+            detections = None
         fused = self._fuse(sensors, detections, boxes_2d)
         watch.lap("fuse")
         tracks = self._track(sensors, fused, boxes_2d)
         watch.lap("track")
         forecasts = self._predict(tracks)
         watch.lap("predict")
-        mode = rung_of(sensors, self.detector.model, self.detector.rank, detected=fused is not None)
+        failed = self.image_detector is not None and bool(sensors.cameras) and not boxes_2d
+        seen = observe(
+            sensors,
+            self.detector.model,
+            self.detector.rank,
+            detected=fused is not None,
+            images_failed=failed,
+            health=self.health,
+        )
+        standing = self.ladder.frame(seen, now_ns)
+        if standing.mode is Mode.STALE:
+            tracks = Tracks.empty(tracks.stamp_ns, tracks.frame_id)
+            forecasts = Forecasts.empty(forecasts.step_s)
         return FrameResult(
             sensors,
             fused if fused is not None else Detections.empty(sensors.stamp_ns, self._base_frame),
             boxes_2d,
             tracks,
             forecasts,
-            mode,
+            standing.mode,
             watch.stage_ns,
             self.detector.model,
             self.detector.artefact_sha256,
-            shed=() if fused is not None else ("detect",),
+            shed=(*(() if fused is not None else ("detect",)), *(("detect_2d",) if failed else ())),
+            cause=standing.cause,
         )
 
     def reset(self) -> None:
         """Forget all tracks (backward time jump)."""
         self.tracker.reset()
+        self.ladder.reset()
+
+    @property
+    def breakers(self) -> tuple[str, ...]:
+        """State of every circuit breaker, as ``model: state``."""
+        images = (f"{self.image_detector.model}: {self._image_breaker.state.value}",) if self.image_detector else ()
+        return (*self.detector.breakers, *images)
 
     def close(self) -> None:
         """Close detectors and worker processes."""
@@ -100,9 +129,24 @@ class Pipeline:
         self.close()
 
     def _start_images(self, sensors: SensorSet, deadline_ns: int) -> Future[dict[str, Detections2D]] | None:
-        if self._beside is None or self.image_detector is None or not sensors.cameras:
+        if self._beside is None or not sensors.cameras or not self._image_breaker.allows(time.monotonic_ns()):
             return None
-        return self._beside.submit(self.image_detector.detect, sensors, deadline_ns=deadline_ns)
+        return self._beside.submit(self._look_at_images, sensors, deadline_ns)
+
+    def _look_at_images(self, sensors: SensorSet, deadline_ns: int) -> dict[str, Detections2D]:
+        assert self.image_detector is not None
+        started_ns, ok = time.monotonic_ns(), False
+        try:
+            found = self.image_detector.detect(sensors, deadline_ns=deadline_ns)
+            ok = True
+            return found
+        finally:
+            now_ns = time.monotonic_ns()
+            self._image_breaker.record(ok, now_ns - started_ns, now_ns)
+
+    def _blind(self, sensors: SensorSet, boxes_2d: Mapping[str, Detections2D]) -> bool:
+        """Whether nothing looked at this set: no sweep, and no model that takes the cameras. The tracks then coast."""
+        return sensors.cloud is None and not boxes_2d and not self.detector.takes_cameras
 
     def _finish_images(self, images: Future[dict[str, Detections2D]] | None) -> Mapping[str, Detections2D]:
         if images is None:

@@ -368,7 +368,7 @@ class FrameResult:
     """What one pass down the corridor produced.
 
     stage_ns: stage name -> duration. model: id of the model that detected; artefact_sha256: hash of what ran ("" = no artefact).
-    group: experiment group ("" = none). shed: stages that were cut to keep the deadline.
+    group: experiment group ("" = none). shed: stages that were cut to keep the deadline. cause: why ``mode`` was entered.
     """
 
     sensors: SensorSet
@@ -382,3 +382,4 @@ class FrameResult:
     artefact_sha256: str = ""
     group: str = ""
     shed: tuple[str, ...] = ()
+    cause: str = ""

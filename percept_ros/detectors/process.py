@@ -101,6 +101,11 @@ class _InProcess(Generic[Answer]):
 class ProcessDetector(_InProcess[Detections]):
     """A ``Detector`` whose work happens in a worker process. All calls from one thread."""
 
+    @property
+    def takes_cameras(self) -> bool:
+        """Whether images are sent to the detector."""
+        return self.spec.cameras
+
     def detect(self, sensors: SensorSet, *, deadline_ns: int | None = None) -> Detections:
         """3D boxes in the base frame. Raises WorkerDied, DeadlineExceeded, or what the detector raises."""
         return decode_detections(*self._call(sensors, deadline_ns))
