@@ -29,6 +29,7 @@ from percept_ros.nodes.foreign import available_outputs
 from percept_ros.nodes.inbox import Inbox, pause_s
 from percept_ros.nodes.markers import TrackMarkers, status_marker
 from percept_ros.nodes.names import LIDAR
+from percept_ros.nodes.pulse import Pulse
 from percept_ros.nodes.qos import LATCHED_QOS, TRACK_QOS
 from percept_ros.nodes.sources import Arrival, DirectSources, RingSources, Sources
 from percept_ros.nodes.status import StatusBoard
@@ -91,19 +92,20 @@ class FusionNode(Component):
         """The node's clock (simulated time where ``use_sim_time`` is set)."""
         return int(self.get_clock().now().nanoseconds)
 
-    def publish(self, result: FrameResult, sequence: int) -> None:
-        """Publish one frame's tracks, markers and status."""
+    def publish(self, result: FrameResult, sequence: int, ahead_ns: int = 0) -> None:
+        """Publish one frame's tracks, markers and status. ahead_ns: by how much its poses were moved ahead already."""
         publish_ns = self.now_ns()
-        ahead_ns = 0
-        if self.config.fusion.delay_compensation:
+        if self.config.fusion.delay_compensation and not ahead_ns:
             ahead_ns = max(0, publish_ns - result.tracks.stamp_ns)
             result = dataclasses.replace(result, tracks=extrapolate(result.tracks, ahead_ns))
         raw = encode_track_array(result, ArrayHeader(publish_ns, sequence, extrapolated_ns=ahead_ns))
         self._tracks.publish(raw)
-        oldest_ns = result.sensors.stamps_ns[0]
         previous = self._board.mode
-        self._board.ego_motion = self._ego.source
-        self._board.frame(result, (publish_ns - oldest_ns) * 1e-6)
+        self._board.ego_motion, self._board.breakers = self._ego.source, self.pipeline.breakers
+        if stamps := result.sensors.stamps_ns:
+            self._board.frame(result, (publish_ns - stamps[0]) * 1e-6)
+        elif result.mode is not previous:
+            self._board.enter(result.mode, result.cause)
         if self._markers.get_subscription_count():
             self._markers.publish(self._marker_maker.frame(result.tracks, result.forecasts))
         for publisher, make in self._foreign:
@@ -111,6 +113,16 @@ class FusionNode(Component):
                 publisher.publish(make(result.tracks, result.forecasts))
         if self._board.mode is not previous:
             self._status_markers.publish(status_marker(self.config.frames.base, self._board.mode, self._board.cause))
+
+    def leave_active(self, why: str) -> None:
+        """Deactivate from any thread; the supervisor activates the node again."""
+        self.get_logger().error(f"leaving Active: {why}")
+        if self.executor is not None:
+            self.executor.create_task(self._deactivate)
+
+    def _deactivate(self) -> None:
+        if self.active:
+            self.trigger_deactivate()
 
     def see(self, cloud: PointCloud | None, base_SE3_lidar: F64 | None) -> None:
         """Show a sweep to LiDAR odometry."""
@@ -140,16 +152,32 @@ class FusionWorker:
         self._why: dict[str, AbsenceReason] = {}
         self._counted: dict[tuple[str, str], int] = {}
         self._sequence = 0
+        self._pulse = Pulse(self._config, self._pipeline.ladder, node.now_ns())
+        self._left = False
 
     def run(self) -> None:
         """Until the inbox closes."""
         while self._inbox.is_open:
-            wait_s = pause_s(self._sync.next_deadline_ns, self._node.now_ns())
+            due_ns = min(self._sync.next_deadline_ns or self._pulse.due_ns, self._pulse.due_ns)
+            wait_s = max(0.001, pause_s(due_ns, self._node.now_ns()))
             ready: list[SyncedSet[Any, Any]] = []
             for sensor, message in self._inbox.take(wait_s):
                 ready += self._add(sensor, message)
             ready += self._sync.poll(self._node.now_ns())
             self._process(ready)
+            self._keep_going()
+
+    def _keep_going(self) -> None:
+        """Publish without sensors when nothing was answered for a while."""
+        now_ns = self._node.now_ns()
+        if now_ns < self._pulse.due_ns or not self._inbox.is_open:
+            return
+        result, ahead_ns = self._pulse.beat(now_ns)
+        self._node.publish(result, self._sequence, ahead_ns)
+        self._sequence += 1
+        if self._pulse.given_up and not self._left:
+            self._left = True
+            self._node.leave_active(f"nothing fresh for {self._config.health.leave_active_s:.1f} s")
 
     def _add(self, sensor: str, message: Any) -> list[SyncedSet[Any, Any]]:
         try:
@@ -203,6 +231,7 @@ class FusionWorker:
             self._complaints.drop("fusion", "ring_torn", "a frame was overwritten while in use: more ring slots needed")
             return
         self._node.publish(result, self._sequence)
+        self._pulse.heard(result, self._node.now_ns())
         self._sequence += 1
 
     def _sensor_set(self, released: SyncedSet[Any, Any]) -> SensorSet:
@@ -238,6 +267,7 @@ class FusionWorker:
     def _on_reset(self, text: str) -> None:
         self._node.get_logger().warning(f"{text}: tracks are forgotten")
         self._node.forget()
+        self._pulse.restart(self._node.now_ns())
 
 
 def make() -> tuple[FusionNode]:

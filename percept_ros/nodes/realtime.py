@@ -54,14 +54,13 @@ class TrackRecorder(Node):
     def __init__(self, namespace: str = NAMESPACE) -> None:
         super().__init__("track_recorder")
         self.recording = Recording()
-        self.ready, self.fresh = threading.Event(), threading.Event()
+        self.ready = threading.Event()
         topic, depth = f"{namespace}/fusion/tracks", QoSProfile(depth=50)
         self.create_subscription(ObstacleTrackArray, topic, self._on_tracks, depth, raw=True)
         self.create_subscription(PerceptionStatus, f"{namespace}/fusion/status", self._on_status, STATUS_QOS)
 
     def _on_tracks(self, raw: bytes) -> None:
         self.recording.tracks.append((self.get_clock().now().nanoseconds, raw))
-        self.fresh.set()
 
     def _on_status(self, message: PerceptionStatus) -> None:
         self.recording.status = message
@@ -101,15 +100,9 @@ def play_through_nodes(
             raise SetupError(f"the nodes did not become active within {_BRING_UP_S:.0f} s: see {out / 'nodes'}")
         player.wait_for_listeners(_LISTEN_S, threading.Event())
         recorder.recording.moved_ns = player.play(reader, threading.Event(), on_message)
-        _wait_until_quiet(recorder)
+        threading.Event().wait(_QUIET_S)  # time for the last sets; arrays go on without sensors
         return recorder.recording
     raise AssertionError("unreachable")
-
-
-def _wait_until_quiet(recorder: TrackRecorder) -> None:
-    recorder.fresh.clear()
-    while recorder.fresh.wait(_QUIET_S):
-        recorder.fresh.clear()
 
 
 class _Spinning:

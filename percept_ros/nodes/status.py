@@ -64,7 +64,7 @@ class StatusBoard:
             self._stages.setdefault(stage, deque(maxlen=_STAGE_FRAMES)).append(spent_ns * 1e-6)
             self._stage_misses[stage] += spent_ns * 1e-6 > self._budget.get(stage, math.inf)
         if result.mode is not self.mode:
-            self.enter(result.mode, _cause(result))
+            self.enter(result.mode, result.cause)
 
     def enter(self, mode: Mode, cause: str) -> None:
         """Change the mode and say so."""
@@ -124,9 +124,3 @@ class StatusBoard:
         message = DiagnosticArray(status=[entry])
         message.header.stamp = status.header.stamp
         return message
-
-
-def _cause(result: FrameResult) -> str:
-    absent = [f"{name} {reason.name.lower()}" for name, reason in result.sensors.absent.items()]
-    shed = [f"stage {stage} failed or was cut" for stage in result.shed]
-    return "; ".join([*absent, *shed]) or "all sensors present"

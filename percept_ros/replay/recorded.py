@@ -19,9 +19,7 @@ from percept_ros.replay.record import percentiles
 from percept_ros.replay.runner import TRACKS_TOPIC, Progress, ReplayJob, ReplayResult, replay
 from percept_ros.replay.track_array import TrackArray, track_array_of
 from percept_ros.replay.typestore import TRACKS_TYPE, typestore
-from percept_ros.types import Detections, FrameResult, SensorSet
-
-_TOLERANCE_NS = 2_000
+from percept_ros.types import Detections, FrameResult, Mode, SensorSet
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,7 +39,7 @@ class _Recorded:
     """Stands where the pipeline stands and gives back what the nodes published."""
 
     def __init__(self, arrays: Sequence[TrackArray], moved_ns: int) -> None:
-        self._arrays = {array.tracks.stamp_ns - array.extrapolated_ns - moved_ns: array for array in arrays}
+        self._arrays = {pivot_ns(array) - moved_ns: array for array in reversed(arrays)}
         self._moved_ns = moved_ns
 
     def process(self, sensors: SensorSet, now_ns: int) -> FrameResult:
@@ -71,6 +69,20 @@ class _Recorded:
         """Nothing to free."""
 
 
+def pivot_ns(array: TrackArray) -> int:
+    """Stamp of the sensor set that an array is about."""
+    return array.tracks.stamp_ns - array.extrapolated_ns
+
+
+def answers(arrays: Sequence[TrackArray]) -> list[TrackArray]:
+    """The first array about each sensor set; what came between, without sensors, is left out."""
+    first: dict[int, TrackArray] = {}
+    for array in arrays:
+        if array.mode is not Mode.STALE:
+            first.setdefault(pivot_ns(array), array)
+    return list(first.values())
+
+
 def summarise(
     bag: Path, config: Config, out: Path, output: NodeOutput, pictures: int, progress: Progress
 ) -> ReplayResult:
@@ -95,16 +107,18 @@ def _write(file: Path, tracks: Sequence[tuple[int, bytes]]) -> None:
 
 
 def _measured(arrays: Sequence[TrackArray], output: NodeOutput) -> dict[str, Any]:
-    latencies = [array.publish_ns - array.oldest_ns for array in arrays]
-    stamps = [array.publish_ns for array in arrays]
+    answered = answers(arrays)
+    latencies = [array.publish_ns - array.oldest_ns for array in answered]
+    stamps = [array.publish_ns for array in answered]
     gaps = [later - earlier for earlier, later in itertools.pairwise(stamps)]
     return {
-        "frames_out": len(arrays),
+        "frames_out": len(answered),
+        "arrays_without_sensors": len(arrays) - len(answered),
         "latency_ms": percentiles(latencies, (50.0, 99.0, 99.9)),
-        "latency_from_newest_ms": percentiles([a.publish_ns - a.newest_ns for a in arrays], (50.0, 99.0, 99.9)),
+        "latency_from_newest_ms": percentiles([a.publish_ns - a.newest_ns for a in answered], (50.0, 99.0, 99.9)),
         "stages_ms": {name: dict(times) for name, times in output.stages_ms.items()},
         "drops": dict(output.drops),
-        "modes": dict(sorted(Counter(array.mode.name.lower() for array in arrays).items())),
+        "modes": dict(sorted(Counter(array.mode.name.lower() for array in answered).items())),
         "longest_gap_ms": max(gaps, default=0) / 1e6,
         "deterministic": False,
     }

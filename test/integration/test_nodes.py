@@ -222,5 +222,6 @@ def test_killed_engine_worker_is_replaced_while_tracks_go_on(drive: Path, tmp_pa
             assert killed.is_set()
             assert fleet.processes["fusion"].poll() is None
         assert len(arrays) >= 15
-        assert arrays[-1].mode in (ObstacleTrackArray.MODE_FULL, ObstacleTrackArray.MODE_REDUCED)
+        good = (ObstacleTrackArray.MODE_FULL, ObstacleTrackArray.MODE_REDUCED)
+        assert any(array.mode in good for array in arrays[-15:]), [array.mode for array in arrays]
     assert rclpy.ok()

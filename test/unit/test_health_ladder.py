@@ -53,8 +53,13 @@ def test_first_frame_leaves_stale_at_once_and_a_missing_camera_steps_down_at_onc
 
 
 def test_one_bad_frame_costs_three_tenths_of_full() -> None:
-    modes = run(Ladder(), [GOOD, GOOD, seen(cameras_used=1), *[GOOD] * 6])
-    assert modes[2:] == [Mode.REDUCED] * 3 + [Mode.FULL] * 4
+    modes = run(Ladder(), [*[GOOD] * 25, seen(cameras_used=1), *[GOOD] * 6])
+    assert modes[25:] == [Mode.REDUCED] * 3 + [Mode.FULL] * 4
+
+
+def test_an_upgrade_that_did_not_last_doubles_the_dwell() -> None:
+    modes = run(Ladder(), [GOOD, GOOD, seen(cameras_used=1), *[GOOD] * 8])
+    assert modes[2:] == [Mode.REDUCED] * 6 + [Mode.FULL] * 3
 
 
 def test_a_lost_engine_frame_coasts_and_is_full_within_three_tenths() -> None:
