@@ -53,8 +53,8 @@ def numpy_image(points: F32, grid: BevGrid) -> F32:
     x, y, height = points[:, 0], points[:, 1], points[:, 2]
     use = (x * x + y * y < grid.half_m**2) & (height >= grid.edges_m[0]) & (height < grid.edges_m[-1])
     x, y, height = x[use], y[use], height[use]
-    cell = np.floor((y + grid.half_m) / grid.cell_m).astype(np.int64) * grid.size
-    cell += np.floor((x + grid.half_m) / grid.cell_m).astype(np.int64)
+    per_m, half_m = np.float32(1.0) / np.float32(grid.cell_m), np.float32(grid.half_m)
+    cell = ((y + half_m) * per_m).astype(np.int64) * grid.size + ((x + half_m) * per_m).astype(np.int64)
     area = grid.size**2
     level = np.searchsorted(np.array(grid.edges_m, np.float32), height, side="right") - 1
     counts = np.bincount(level * area + cell, minlength=grid.slices * area)
