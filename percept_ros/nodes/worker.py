@@ -39,6 +39,8 @@ def start_thread(
         try:
             work()
         except Exception as exc:
+            if not node.context.ok():
+                return  # the process is ending: ROS is shut down already, nothing can be published any more
             node.get_logger().error(f"{node.get_name()}: {exc}\n{traceback.format_exc()}")
             node.fault(exc)
 
