@@ -86,7 +86,7 @@ class DetectorConfig:
     """Which models detect."""
 
     chain: tuple[str, ...] = setting(
-        ("geometric",), "models in order of preference; the next is used when one fails (folder, or name in models/)"
+        ("lidar_pillars", "geometric"), "models in order of preference; the next is used when one fails (folder, or name in models/)"
     )
     camera_model: str = setting("", "folder of a 2D camera model whose boxes are fused in; empty = none")
     engine: str = setting(
@@ -103,7 +103,7 @@ class BudgetConfig:
     total_ms: float = setting(100.0, "oldest sensor stamp to publication", low=1.0, high=10000.0)
     front_end_ms: float = setting(8.0, "decode, rectify, ring", low=0.1, high=10000.0)
     back_end_ms: float = setting(150.0, "detection, tracking, prediction (soft)", low=0.1, high=10000.0)
-    detect_ms: float = setting(80.0, "a detector is cut off after this", low=0.1, high=10000.0)
+    detect_ms: float = setting(150.0, "a detector is cut off after this", low=0.1, high=10000.0)
     fuse_ms: float = setting(10.0, "camera-LiDAR fusion", low=0.1, high=10000.0)
     track_ms: float = setting(10.0, "tracking", low=0.1, high=10000.0)
     predict_ms: float = setting(10.0, "prediction", low=0.1, high=10000.0)
