@@ -86,7 +86,8 @@ class DetectorConfig:
     """Which models detect."""
 
     chain: tuple[str, ...] = setting(
-        ("lidar_pillars", "geometric"), "models in order of preference; the next is used when one fails (folder, or name in models/)"
+        ("lidar_pillars", "geometric"),
+        "models in order of preference; the next is used when one fails (folder, or name in models/)",
     )
     camera_model: str = setting("", "folder of a 2D camera model whose boxes are fused in; empty = none")
     engine: str = setting(
