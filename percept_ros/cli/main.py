@@ -15,14 +15,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "convert": ("percept_ros.cli.convert", "turn KITTI, nuScenes or Argoverse 2 data into a bag"),
     "replay": ("percept_ros.cli.replay", "run the pipeline over a bag and report"),
     "demo": ("percept_ros.cli.demo", "simulate, replay through the real nodes, print a table"),
-    "evaluate": ("percept_ros.cli.evaluate", "score detection, tracking or prediction"),
+    "evaluate": ("percept_ros.cli.evaluate", "score detection and tracking"),
     "train": ("percept_ros.cli.train", "train the shipped models again, or on your own data"),
     "models": ("percept_ros.cli.models", "list, check, build, quantise and time models"),
     "bench": ("percept_ros.cli.bench", "measure against a peer in the same run"),
-    "soak": ("percept_ros.cli.soak", "run the real processes under faults and measure availability"),
-    "status": ("percept_ros.cli.status", "watch and steer running nodes"),
-    "profile": ("percept_ros.cli.profile", "CPU and heap profiles of running nodes"),
-    "experiment": ("percept_ros.cli.experiment", "compare engines by shadow, canary and groups"),
 }
 """Verb -> (module with a Typer ``app``, one line of help)."""
 
