@@ -46,7 +46,9 @@ def run(
         "all_cameras": many,
         "fifo": fifo,
     }
-    result["ok"] = ring["median_ms"] <= result["limit_ms"] and ring["drops"] == many["ring"]["drops"] == 0
+    near_floor = ring["median_ms"] <= result["limit_ms"] and ring["p99_ms"] < 2.0
+    whole = ring["drops"] == many["ring"]["drops"] == 0
+    result["ok"] = near_floor and whole and result["ratio_dds"] >= 15
     return result
 
 
