@@ -1,0 +1,153 @@
+"""A path network in an engine: displacements and state in, offsets, sigma and the next state out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from percept_ros.core.path_features import GROUPS, one_hot
+from percept_ros.core.path_gate import Familiar, SkillSettings
+from percept_ros.errors import EngineClosed, ManifestError
+from percept_ros.inference.engine import InferenceEngine
+from percept_ros.inference.manifest import Manifest, find_model, load_manifest
+from percept_ros.inference.model import open_model
+from percept_ros.settings import setting
+from percept_ros.types import F32, F64, I64, Bool
+
+PREPROCESS, POSTPROCESS = "track_displacements", "path_offsets"
+
+
+@dataclass(frozen=True, slots=True)
+class PathInput:
+    """Parameters of ``track_displacements``."""
+
+    step_s: float = setting(0.1, "clock of the model", low=0.01, high=10.0)
+    straight_steps: Mapping[str, int] = setting({}, "group -> newest displacements that constant velocity averages")
+
+
+@dataclass(frozen=True, slots=True)
+class PathOutput:
+    """Parameters of ``path_offsets``."""
+
+    familiar: Mapping[str, Familiar] = setting({}, "group -> ranges of the training data")
+    skill: SkillSettings = setting(SkillSettings(), "how the skill gate judges")
+
+
+@dataclass(frozen=True, slots=True)
+class PathState:
+    """What the network remembers of N tracks: window (N, W, 2) m a step, age (N, 1), hidden and cell (N, H); float32."""
+
+    window: F32
+    age: F32
+    hidden: F32
+    cell: F32
+
+    def take(self, rows: I64 | Bool) -> PathState:
+        """A copy of the chosen rows."""
+        return PathState(self.window[rows], self.age[rows], self.hidden[rows], self.cell[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class PathAnswer:
+    """offsets_m: (N, T, 2) from the present position; linear_m: (N, T, 2), those of the ridge filter alone.
+
+    sigma_m: (N, T) one sigma an axis. state: to pass in next time.
+    """
+
+    offsets_m: F32
+    linear_m: F32
+    sigma_m: F32
+    state: PathState
+
+
+class PathModel:
+    """One opened path network. Calls come from one thread."""
+
+    def __init__(self, folder: Path | str) -> None:
+        self._folder = folder
+        self._engine: InferenceEngine | None = None
+        self.manifest = Manifest()
+        self.input, self.output = PathInput(), PathOutput()
+        self.steps = self._width = self._hidden = 0
+
+    def load(self) -> None:
+        """Check the manifest, open the best artefact and warm it. Raises ModelError."""
+        self.close()
+        folder = find_model(self._folder)
+        manifest = load_manifest(folder)
+        kinds = (manifest.preprocess.kind, manifest.postprocess.kind)
+        if manifest.kind != "predictor" or kinds != (PREPROCESS, POSTPROCESS) or manifest.classes != GROUPS:
+            raise ManifestError(
+                f"model '{manifest.name}' ({manifest.kind}, {kinds}) is no path model: expected a predictor with"
+                f" {PREPROCESS}, {POSTPROCESS} and the classes {', '.join(GROUPS)}"
+            )
+        shapes = {t.name: t.shape for t in (*manifest.inputs, *manifest.outputs)}
+        self._width, self._hidden = shapes["window"][1], shapes["hidden"][1]
+        self.steps = shapes["offsets"][1]
+        self.input, self.output = manifest.preprocess.read(PathInput), manifest.postprocess.read(PathOutput)
+        self.manifest, self._engine = open_model(folder)
+        self._engine.warm_up()
+
+    def empty(self, count: int) -> PathState:
+        """State of ``count`` tracks that were not seen yet (say so with ``fresh``)."""
+        shapes = ((count, self._width, 2), (count, 1), (count, self._hidden), (count, self._hidden))
+        return PathState(*(np.zeros(s, np.float32) for s in shapes))
+
+    def step(
+        self,
+        displacement_m: F64,
+        velocity_mps: F64,
+        groups: I64,
+        fresh: Bool,
+        state: PathState,
+        *,
+        deadline_ns: int | None = None,
+    ) -> PathAnswer:
+        """Advance all tracks by one step in one call. Raises InferenceError.
+
+        displacement_m: (N, 2) way since the last step. velocity_mps: (N, 2) as the tracker tells it (or displacement over
+        step). groups: (N,) index into ``GROUPS``. fresh: (N,) tracks whose state is not to be read.
+        """
+        if self._engine is None:
+            raise EngineClosed(f"path model '{self._folder}' is used before load or after close")
+        out = self._engine.infer(
+            {
+                "displacement": displacement_m.astype(np.float32),
+                "velocity": velocity_mps.astype(np.float32),
+                "group": one_hot(groups).astype(np.float32),
+                "fresh": fresh.astype(np.float32)[:, None],
+                "window": state.window,
+                "age": state.age,
+                "hidden": state.hidden,
+                "cell": state.cell,
+            },
+            deadline_ns=deadline_ns,
+        )
+        after = PathState(*(out[f"next_{name}"] for name in ("window", "age", "hidden", "cell")))
+        return PathAnswer(out["offsets"], out["linear"], out["sigma"], after)
+
+    def straight_displacement(self, windows: F32, groups: I64) -> F64:
+        """(N, 2) displacement a step that constant velocity goes on with."""
+        out = np.empty((len(windows), 2))
+        for index, name in enumerate(GROUPS):
+            mine = groups == index
+            out[mine] = windows[mine, -self.input.straight_steps.get(name, 3) :].mean(axis=1)
+        return out
+
+    def close(self) -> None:
+        """Free the engine. May be called twice."""
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+
+def copied(answer: PathAnswer) -> PathAnswer:
+    """The answer in memory of its own: engines lend their outputs until their next call."""
+    state = answer.state
+    own = replace(
+        state, window=state.window.copy(), age=state.age.copy(), hidden=state.hidden.copy(), cell=state.cell.copy()
+    )
+    return PathAnswer(answer.offsets_m.copy(), answer.linear_m.copy(), answer.sigma_m.copy(), own)

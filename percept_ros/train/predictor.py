@@ -1,0 +1,216 @@
+"""Training of the path network: ridge filters in closed form, then the residual by gradient, stopped on held-out sequences.
+
+Each member of the ensemble holds other sequences out for stopping, so that together they learn from all.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from percept_ros.core.path_features import GROUPS
+from percept_ros.evaluate.prediction_data import Cases, Trajectory
+from percept_ros.train.predictor_data import Lessons, fit_filters, lessons, step_windows, truth_of
+from percept_ros.train.predictor_network import (
+    LEAST_SIGMA_M,
+    Member,
+    PathShape,
+    StepGraph,
+    powers,
+    residual,
+    sigma_basis,
+)
+from percept_ros.types import F64, Bool
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class PredictorRecipe:
+    """How to train. history: positions a chunk; first_step: displacements before the first judged answer.
+
+    stride: steps between chunks. picked: steps of a chunk judged in one pass. patience: looks without gain before stopping.
+    """
+
+    shape: PathShape = PathShape()
+    history: int = 21
+    first_step: int = 4
+    stride: int = 3
+    penalties: tuple[float, ...] = (3e-3, 3e-2, 0.3)
+    rate: float = 3e-3
+    decay: float = 1e-2
+    batch: int = 256
+    picked: int = 6
+    steps: int = 600
+    look_every: int = 30
+    patience: int = 5
+    hold_out: float = 0.2
+    scales: tuple[float, ...] = ()
+    seed: int = 0
+
+
+def ridge_filters(chunks: Cases, offsets: F64, recipe: PredictorRecipe) -> F64:
+    """Ridge filters from the judged steps of all chunks."""
+    windows = step_windows(chunks, recipe.shape)[:, recipe.first_step :: 2]
+    targets = offsets[:, recipe.first_step :: 2]
+    count = windows.shape[1]
+    rows, wanted = windows.reshape(-1, *windows.shape[2:]), targets.reshape(-1, *targets.shape[2:])
+    return fit_filters(
+        rows, wanted, np.repeat(chunks.groups, count), np.repeat(chunks.sequences, count), recipe.penalties
+    )
+
+
+def train(
+    trajectories: Sequence[Trajectory], recipe: PredictorRecipe, report: Report
+) -> tuple[StepGraph, dict[str, Any]]:
+    """The trained graph and its metrics on held-out sequences."""
+    torch.manual_seed(recipe.seed)
+    shape = recipe.shape
+    chunks, offsets = truth_of(scaled(trajectories, recipe.scales), shape, recipe.history, recipe.stride)
+    filters = ridge_filters(chunks, offsets, recipe)
+    learned = lessons(chunks, offsets, filters, shape)
+    members, scales = [], []
+    metrics: dict[str, Any] = {}
+    for k in range(shape.members):
+        held = hold_out(learned.sequences, recipe, k)
+        member, found = train_member(learned, held, recipe, k, report)
+        members.append(member)
+        scales.append(sigma_scale(member, learned, held, recipe))
+        metrics[f"member_{k}"] = found
+    graph = StepGraph(shape, members, torch.as_tensor(filters), torch.stack(scales).mean(0))
+    metrics["chunks"] = len(learned.sequences)
+    ratio = [m["ratio_to_ridge"] for m in metrics.values() if isinstance(m, dict)]
+    metrics["held_out_ratio_to_ridge"] = float(np.mean(ratio))
+    return graph.eval(), metrics
+
+
+def scaled(trajectories: Sequence[Trajectory], scales: Sequence[float]) -> list[Trajectory]:
+    """The trajectories and copies of them, ``scales`` times as large (and fast)."""
+    found = list(trajectories)
+    for scale in scales:
+        for t in trajectories:
+            velocity = None if t.velocity_mps is None else scale * t.velocity_mps
+            found.append(Trajectory(t.sequence, t.start, t.group, scale * t.measured, scale * t.truth, velocity))
+    return found
+
+
+def hold_out(sequences: Any, recipe: PredictorRecipe, member: int) -> Bool:
+    """(N,) rows of the sequences that member ``member`` does not learn from; a single sequence is split by rows."""
+    names = np.unique(sequences)
+    if len(names) < 3:
+        count = len(sequences)
+        first = int((member / max(1, recipe.shape.members)) * count)
+        return np.isin(np.arange(count), np.arange(first, first + int(recipe.hold_out * count)) % count)
+    order = np.random.default_rng([recipe.seed, 7]).permutation(names)
+    share = max(1, round(recipe.hold_out * len(names)))
+    chosen = [order[(member * share + i) % len(names)] for i in range(share)]
+    return np.isin(sequences, chosen)
+
+
+def train_member(
+    learned: Lessons, held: Bool, recipe: PredictorRecipe, number: int, report: Report
+) -> tuple[Member, dict[str, float]]:
+    """One LSTM, as it was when its held-out error was least."""
+    torch.manual_seed(recipe.seed * 100 + number)
+    member = Member(recipe.shape)
+    optimiser = torch.optim.AdamW(member.parameters(), recipe.rate, weight_decay=recipe.decay)
+    plan = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.rate, total_steps=recipe.steps + 1, pct_start=0.1)
+    rows = torch.as_tensor(np.flatnonzero(~held))
+    rng = torch.Generator().manual_seed(recipe.seed * 100 + number)
+    judge = torch.as_tensor(np.flatnonzero(held))[:: max(1, int(held.sum()) // 2000)]
+    first = held_out_error(member, learned, judge, recipe)
+    best, best_state, waited = first, copy.deepcopy(member.state_dict()), 0
+    for step in range(1, recipe.steps + 1):
+        chosen = rows[torch.randint(len(rows), (recipe.batch,), generator=rng)]
+        loss = batch_loss(member, learned, chosen, recipe, rng)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(member.parameters(), 1.0)
+        optimiser.step()
+        plan.step()
+        if step % recipe.look_every:
+            continue
+        error = held_out_error(member, learned, judge, recipe)
+        waited = 0 if error < best else waited + 1
+        if error < best:
+            best, best_state = error, copy.deepcopy(member.state_dict())
+        if waited > recipe.patience:
+            break
+    member.load_state_dict(best_state)
+    report(f"member {number}: held-out {best / first:.4f} of the ridge filter's error")
+    return member.eval(), {"ratio_to_ridge": best / first, "steps": step}
+
+
+def batch_loss(member: Member, learned: Lessons, rows: Tensor, recipe: PredictorRecipe, rng: torch.Generator) -> Tensor:
+    """Mean distance along the path plus the likelihood of sigma; every second row is mirrored."""
+    length = learned.inputs.shape[1]
+    at = torch.randperm(length - recipe.first_step, generator=rng)[: recipe.picked - 1] + recipe.first_step
+    at = torch.cat([at, torch.tensor([length - 1])])
+    mirror = torch.ones(len(rows))
+    mirror[::2] = -1.0
+    signs = mirrored(recipe.shape, mirror)
+    coefficients, doubt = member(learned.inputs[rows] * signs[:, None])
+    found = residual(coefficients[:, at], recipe.shape, powers(recipe.shape.horizon))
+    found = found * learned.length[rows][:, at][..., None, None]
+    target = learned.residual[rows[:, None], at]
+    target = torch.stack([target[..., 0], target[..., 1] * mirror[:, None, None]], -1)
+    valid = learned.valid[rows[:, None], at] * learned.weight[rows][:, None, None]
+    miss = (found - target).square().sum(-1)
+    distance = (miss + 1e-4).sqrt()
+    sigma = torch.exp(doubt[:, at] @ sigma_basis(recipe.shape.horizon)) + LEAST_SIGMA_M
+    unlikely = 2 * sigma.log() + 0.5 * (miss.detach() + 1e-4) / sigma.square()
+    return ((distance + 0.05 * unlikely) * valid).sum() / valid.sum().clamp(min=1e-6)
+
+
+def mirrored(shape: PathShape, mirror: Tensor) -> Tensor:
+    """(N, F) sign of each feature under the mirror signs (N,)."""
+    signs = torch.ones(len(mirror), shape.features)
+    spans = 2 * (len(shape.lags) + 1)
+    signs[:, 1:spans:2] = mirror[:, None]
+    return signs
+
+
+@torch.no_grad()
+def held_out_error(member: Member, learned: Lessons, rows: Tensor, recipe: PredictorRecipe) -> float:
+    """Weighted mean distance along the path at the last step of the chosen chunks and at a third of their steps."""
+    found, target, valid, _ = answers(member, learned, rows, recipe)
+    valid = valid * learned.weight[rows][:, None, None]
+    distance = (found - target).norm(dim=-1)
+    return float((distance * valid).sum() / valid.sum().clamp(min=1e-6))
+
+
+@torch.no_grad()
+def answers(
+    member: Member, learned: Lessons, rows: Tensor, recipe: PredictorRecipe
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Residual found, residual true, valid, sigma at some steps of the chosen chunks."""
+    length = learned.inputs.shape[1]
+    at = torch.arange(length - 1, recipe.first_step - 1, -3)
+    coefficients, doubt = member(learned.inputs[rows])
+    found = residual(coefficients[:, at], recipe.shape, powers(recipe.shape.horizon))
+    found = found * learned.length[rows][:, at][..., None, None]
+    sigma = torch.exp(doubt[:, at] @ sigma_basis(recipe.shape.horizon)) + LEAST_SIGMA_M
+    return found, learned.residual[rows[:, None], at], learned.valid[rows[:, None], at], sigma
+
+
+@torch.no_grad()
+def sigma_scale(member: Member, learned: Lessons, held: Bool, recipe: PredictorRecipe) -> Tensor:
+    """(G, T) factor that makes sigma hold 39.3 % of the held-out errors inside one sigma, a group and step."""
+    rows = torch.as_tensor(np.flatnonzero(held))[:: max(1, int(held.sum()) // 3000)]
+    found, target, valid, sigma = answers(member, learned, rows, recipe)
+    ratio = (found - target).norm(dim=-1) / sigma
+    inside = 1.0 - float(np.exp(-0.5))
+    scale = torch.ones(len(GROUPS), recipe.shape.horizon)
+    for group in range(len(GROUPS)):
+        mine = torch.as_tensor(learned.groups[rows.numpy()] == group)
+        for step in range(recipe.shape.horizon):
+            seen = ratio[mine][..., step][valid[mine][..., step] > 0]
+            if len(seen) > 30:
+                scale[group, step] = seen.quantile(inside)
+    return scale

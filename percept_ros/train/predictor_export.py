@@ -1,0 +1,137 @@
+"""From a trained path network to a model folder: ONNX, manifest with the ranges of the training data, card."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from percept_ros.core.path_features import GROUPS, jitter, mean_velocity, straight, windows_of
+from percept_ros.core.path_gate import Familiar
+from percept_ros.detectors.path_model import POSTPROCESS, PREPROCESS, PathInput, PathOutput
+from percept_ros.evaluate.prediction_data import Cases, Trajectory, cases
+from percept_ros.inference.manifest import Artefact, Manifest, Step, Tensor, sha256_of, write_manifest
+from percept_ros.inference.options import ShapeRange
+from percept_ros.settings import to_dict
+from percept_ros.train.predictor_network import PathShape, StepGraph
+from percept_ros.types import F64
+
+OPSET = 17
+MOST_TRACKS = 1024
+STATE = ("window", "age", "hidden", "cell")
+INPUTS = ("displacement", "velocity", "group", "fresh", *STATE)
+OUTPUTS = ("offsets", "linear", "sigma", *(f"next_{name}" for name in STATE))
+SPANS = (1, 2, 3, 5, 7, 10, 15, 20)
+CARD = """# {name}
+
+An LSTM with explicit state that predicts where tracked objects go: a ridge filter over the last {width} displacements plus
+the residual of {members} small LSTMs, a polynomial of degree 3 along and across the motion. One step is {step_s} s, the path
+{horizon} steps long.
+
+- Trained on: {data}
+- Licence of the weights: {licence}
+- Recipe: `{command}`
+- Held-out sequences while training (mean over the members): {ratio:.3f} of the ridge filter's error.
+- Inputs and outputs: one displacement a call and the state in; offsets from the present position, sigma a step, and the
+  next state out. `fresh` = 1 starts a track anew.
+- Limits: no map, no neighbours. Outside the noise and the speeds of the training data (`postprocess.params.familiar`) the
+  caller goes back to constant velocity.
+"""
+
+
+def export(
+    graph: StepGraph, trajectories: Sequence[Trajectory], folder: Path, name: str, facts: dict[str, Any]
+) -> Path:
+    """Write model.onnx, model.yaml and CARD.md. facts: data, licence, command, ratio (for the card)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shape, file = graph.shape, folder / "model.onnx"
+    sizes = tensor_sizes(shape)
+    example = tuple(torch.zeros(2, *sizes[n]) for n in INPUTS)
+    dynamic = {n: {0: "tracks"} for n in (*INPUTS, *OUTPUTS)}
+    torch.onnx.export(
+        graph,
+        example,
+        str(file),
+        opset_version=OPSET,
+        input_names=list(INPUTS),
+        output_names=list(OUTPUTS),
+        dynamic_axes=dynamic,
+        dynamo=False,
+    )
+    seen = cases(trajectories, shape.step_s, 12 if shape.width > 12 else shape.width + 1, 1, stride=2)
+    manifest = Manifest(
+        name=name,
+        kind="predictor",
+        classes=GROUPS,
+        inputs=tuple(Tensor(n, (-1, *sizes[n])) for n in INPUTS),
+        outputs=tuple(Tensor(n, (-1, *sizes[n])) for n in OUTPUTS),
+        preprocess=Step(PREPROCESS, to_dict(PathInput(shape.step_s, straight_spans(trajectories, shape)))),
+        postprocess=Step(POSTPROCESS, to_dict(PathOutput(familiar_ranges(seen, shape.width)))),
+        artefacts=(Artefact(file=file.name, format="onnx", sha256=sha256_of(file)),),
+        profiles=({n: _range(sizes[n]) for n in INPUTS},),
+        licence=str(facts["licence"]),
+        card="CARD.md",
+    )
+    (folder / "CARD.md").write_text(CARD.format(name=name, **asdict(shape), **facts), encoding="utf-8")
+    return write_manifest(manifest, folder)
+
+
+def tensor_sizes(shape: PathShape) -> dict[str, tuple[int, ...]]:
+    """Tensor name -> shape without the first axis (tracks)."""
+    state = {"window": (shape.width, 2), "age": (1,)}
+    state |= dict.fromkeys(("hidden", "cell"), (shape.members * shape.hidden,))
+    path = (shape.horizon, 2)
+    return {
+        "displacement": (2,),
+        "velocity": (2,),
+        "group": (len(GROUPS),),
+        "fresh": (1,),
+        "offsets": path,
+        "linear": path,
+        "sigma": path[:1],
+        **state,
+        **{f"next_{n}": s for n, s in state.items()},
+    }
+
+
+def _range(size: tuple[int, ...]) -> ShapeRange:
+    return ShapeRange((1, *size), (32, *size), (MOST_TRACKS, *size))
+
+
+def straight_spans(trajectories: Sequence[Trajectory], shape: PathShape) -> dict[str, int]:
+    """Group -> newest displacements whose mean predicts the training data best."""
+    found = {}
+    steps = min(shape.horizon, round(3.0 / shape.step_s)) if shape.step_s < 0.3 else shape.horizon
+    seen = cases(trajectories, shape.step_s, shape.width + 1, steps, stride=3)
+    moved, truth = np.diff(seen.past_m, axis=1), seen.future_m - seen.past_m[:, -1:]
+    for index, name in enumerate(GROUPS):
+        rows = seen.groups == index
+        if rows.sum() >= 30:
+            spans = [s for s in SPANS if s <= shape.width]
+            errors = [_error(straight(moved[rows, -s:].mean(axis=1), steps), truth[rows]) for s in spans]
+            found[name] = spans[int(np.argmin(errors))]
+    return found
+
+
+def _error(paths: F64, truth: F64) -> float:
+    off = paths - truth
+    return float(np.hypot(off[..., 0], off[..., 1]).mean())
+
+
+def familiar_ranges(seen: Cases, width: int) -> dict[str, Familiar]:
+    """Group -> ranges of noise and speed in the training data; groups with few examples are left out."""
+    found = {}
+    windows = windows_of(np.diff(seen.past_m, axis=1), width)[:, -1]
+    noise = jitter(windows)
+    mean = mean_velocity(windows, 5)
+    step_m = np.hypot(mean[:, 0], mean[:, 1])
+    for index, name in enumerate(GROUPS):
+        rows = seen.groups == index
+        if rows.sum() >= 300:
+            low, high = np.percentile(noise[rows], [1.0, 99.0])
+            found[name] = Familiar(float(low), float(high), float(np.percentile(step_m[rows], 99.9)))
+    return found
