@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -17,12 +18,25 @@ NODES: dict[str, str] = {
 """Executable -> function that makes its nodes (called after rclpy is initialised)."""
 
 
+DISCOVERY = "config/fastdds_discovery.xml"
+PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+
+
+def quick_discovery() -> None:
+    """Have Fast DDS announce this process often, unless the environment names a profile. Before rclpy is initialised."""
+    from percept_ros.share import share
+
+    if not any(name in os.environ for name in PROFILE_VARIABLES):
+        os.environ.update(dict.fromkeys(PROFILE_VARIABLES, str(share(DISCOVERY))))
+
+
 def main(name: str, argv: list[str] | None = None) -> int:
     """Run one executable until it is told to stop; returns the exit status."""
     if name in ("fusion", "container"):
         from percept_ros.runtime.spawn import prepare
 
         prepare()  # the detector's worker starts while this process still imports
+    quick_discovery()
     from percept_ros.nodes.spin import spin
 
     module, _, attribute = NODES[name].partition(":")
