@@ -95,6 +95,7 @@ class DetectorConfig:
     )
     isolation: str = setting("process", "where engines run", choices=("process", "thread"))
     score_threshold: float = setting(0.1, "weaker detections are dropped", low=0.0, high=1.0, live=True)
+    worker_memory_mb: float = setting(4096.0, "a worker process that grows larger is replaced", low=50.0, high=1e6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +153,44 @@ class FusionConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class WeightsConfig:
+    """What each semantic check costs when it fails wholly: the score is the product of 1 - weight (1 - check)."""
+
+    finite: float = setting(1.0, "tracks and paths are finite", low=0.0, high=1.0)
+    saturation: float = setting(0.5, "scores are not all alike or at the end of their range", low=0.0, high=1.0)
+    count: float = setting(0.4, "number of objects is what it usually is", low=0.0, high=1.0)
+    scores: float = setting(0.4, "distribution of scores is what it usually is", low=0.0, high=1.0)
+    continuity: float = setting(0.4, "tracks go on from frame to frame", low=0.0, high=1.0)
+    coherence: float = setting(0.4, "tracks move as they said they would", low=0.0, high=1.0)
+    agreement: float = setting(0.4, "cameras see what the LiDAR sees", low=0.0, high=1.0)
+    calibration: float = setting(0.5, "projected boxes lie where the camera sees them", low=0.0, high=1.0)
+    images: float = setting(0.2, "images are neither frozen nor blank", low=0.0, high=1.0)
+    cloud: float = setting(0.5, "the sweep neither repeats nor is nearly empty", low=0.0, high=1.0)
+    clocks: float = setting(0.4, "clocks of the sensors agree", low=0.0, high=1.0)
+    complete: float = setting(0.2, "outputs are complete", low=0.0, high=1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class SemanticConfig:
+    """Semantic health: whether what goes in and comes out makes sense."""
+
+    window: int = setting(200, "frames that say what is usual", low=20, high=10000)
+    recent: int = setting(10, "frames that say what is now", low=1, high=100)
+    drift_z: float = setting(4.0, "robust z from which counts and scores have drifted", low=1.0, high=100.0)
+    frozen_frames: int = setting(3, "repetitions after which a sensor is frozen", low=1, high=1000)
+    blank_level: float = setting(12.0, "an image this near to black or white, and even, is blank", low=0.0, high=127.0)
+    blank_spread: float = setting(3.0, "standard deviation below which an image is even", low=0.0, high=127.0)
+    emptied_share: float = setting(0.1, "of the usual points below which a sweep is emptied", low=0.0, high=1.0)
+    lost_share: float = setting(0.4, "of the confirmed tracks lost within a frame", low=0.01, high=1.0)
+    coherence_m: float = setting(1.0, "median miss of a track's own prediction one frame ahead", low=0.01, high=100.0)
+    agreement_share: float = setting(0.3, "of expected objects that a camera must see", low=0.0, high=1.0)
+    reprojection_mrad: float = setting(15.0, "by which boxes may have moved against images", low=0.1, high=1000.0)
+    clock_skew_ms: float = setting(40.0, "by which a sensor's clock may have moved", low=0.1, high=10000.0)
+    complete_share: float = setting(0.95, "of complete outputs, below which the node is degraded", low=0.0, high=1.0)
+    weights: WeightsConfig = setting(WeightsConfig(), "of the checks in the score")
+
+
+@dataclass(frozen=True, slots=True)
 class HealthConfig:
     """Degradation ladder, circuit breakers and semantic health."""
 
@@ -167,6 +206,72 @@ class HealthConfig:
     breaker_slow_share: float = setting(0.8, "of slow calls at which a breaker opens", low=0.01, high=1.0)
     breaker_open_ms: float = setting(500.0, "first time a breaker stays open; doubles to breaker_max_open_ms", low=1.0)
     breaker_max_open_ms: float = setting(10000.0, "longest time a breaker stays open", low=1.0)
+    shadow_period_s: float = setting(
+        10.0, "between two known frames through an engine; 0 = never", low=0.0, high=3600.0
+    )
+    semantic: SemanticConfig = setting(SemanticConfig(), "checks of inputs and outputs")
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayConfig:
+    """The optional HTTP gateway."""
+
+    host: str = setting("127.0.0.1", "address to listen on; anything but a loopback address opens it to the network")
+    port: int = setting(8080, "port; 0 = any free one", low=0, high=65535)
+    token_file: str = setting("", "file whose first line callers must send as bearer token; empty = no token")
+    certificate: str = setting("", "TLS certificate chain (PEM); empty = no TLS")
+    key: str = setting("", "TLS private key (PEM)")
+    allowed_hosts: tuple[str, ...] = setting((), "further names in the Host header that are answered; * = any")
+    workers: int = setting(1, "pipelines that run beside one another, each with its own models", low=1, high=64)
+    queue: int = setting(8, "requests that may wait for a worker; more are refused with 429", low=1, high=10_000)
+    deadline_ms: float = setting(500.0, "deadline of a request that names none", low=1.0, high=60000.0)
+    longest_deadline_ms: float = setting(10000.0, "longest deadline that a request may name", low=1.0, high=600000.0)
+    max_body_mb: float = setting(48.0, "a larger request body is refused", low=0.01, high=4096.0)
+    body_timeout_s: float = setting(10.0, "a body that takes longer to arrive is given up", low=0.1, high=600.0)
+    max_images: int = setting(8, "images a request", low=0, high=30)
+    max_image_px: int = setting(16_000_000, "pixels of an image, before it is unpacked", low=1, high=1_000_000_000)
+    max_points: int = setting(500_000, "points of a sweep", low=1, high=50_000_000)
+    sessions: int = setting(
+        64, "vehicles whose tracks are kept; the one longest unused is forgotten", low=1, high=10_000
+    )
+    viewers: int = setting(32, "open streams of tracks", low=0, high=10_000)
+    tensor_models: tuple[str, ...] = setting(
+        (), "models that may be run on raw tensors; empty = those of detector.chain"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ObserveConfig:
+    """Telemetry. Nothing leaves the process unless an exporter is set."""
+
+    enabled: bool = setting(True, "keep metrics and traces")
+    sla_tier: str = setting("P99-100ms", "service level: percentile and latency limit; frames beyond it are violations")
+    instance: str = setting("", "name of this vehicle or machine in telemetry; empty = host name")
+    sample_share: float = setting(0.01, "of frames whose trace is exported; violations always are", low=0.0, high=1.0)
+    prometheus_port: int = setting(
+        0, "fusion serves /metrics here, lidar on the next port, cameras on those after it; 0 = off", low=0, high=65000
+    )
+    prometheus_host: str = setting("127.0.0.1", "address of /metrics")
+    otlp_endpoint: str = setting("", "host:port of an OTLP gRPC receiver (collector, Jaeger); empty = off")
+    otlp_tls: bool = setting(False, "TLS towards the receiver")
+    files: str = setting("", "folder for traces, metrics and logs as JSON lines; empty = off")
+    files_mb: float = setting(64.0, "a file is turned over at this size", low=0.01, high=10000.0)
+    push_s: float = setting(10.0, "between pushes of metrics to receiver and files", low=0.1, high=3600.0)
+    queue: int = setting(256, "frames that may wait for an exporter; more are dropped and counted", low=1, high=100000)
+    recent_frames: int = setting(600, "frames whose traces are kept in memory for later questions", low=1, high=100000)
+    profile_folder: str = setting("", "folder for profiles; empty = no profiles")
+    profile_every_s: float = setting(0.0, "a short profile this often (300 is usual); 0 = on demand only", low=0.0)
+    profile_window_s: float = setting(2.0, "length of a periodic profile", low=0.1, high=60.0)
+    profile_keep: int = setting(48, "profiles kept; the oldest is removed", low=1, high=10000)
+    baseline_file: str = setting("", "SQLite file of the drifting baselines; empty = none")
+    baseline_interval_s: float = setting(60.0, "over which a figure is averaged", low=1.0, high=3600.0)
+    baseline_trend_days: float = setting(3.0, "length of the trend window of the decomposition", low=0.5, high=30.0)
+    baseline_sigma: float = setting(2.0, "deviation that counts", low=0.5, high=10.0)
+    baseline_n: int = setting(3, "deviating intervals, of baseline_m, that raise an event", low=1, high=100)
+    baseline_m: int = setting(4, "intervals looked back on", low=1, high=100)
+    availability: float = setting(
+        0.99992, "of frames within the service level: its error budget is the rest", low=0.5, high=0.9999999
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +289,8 @@ class Config:
     fusion: FusionConfig = setting(FusionConfig(), "fusion node")
     budget: BudgetConfig = setting(BudgetConfig(), "time budgets")
     health: HealthConfig = setting(HealthConfig(), "ladder, circuit breakers, semantic health")
+    gateway: GatewayConfig = setting(GatewayConfig(), "HTTP gateway")
+    observe: ObserveConfig = setting(ObserveConfig(), "telemetry")
 
     @property
     def camera_order(self) -> tuple[str, ...]:

@@ -10,18 +10,22 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 
 from percept_ros.config import HealthConfig, PredictionConfig
+from percept_ros.core.agreement import camera_agreement
 from percept_ros.core.fusion import fuse
 from percept_ros.core.prediction import predict_classical
 from percept_ros.core.tracking import Tracker
 from percept_ros.detectors.chain import DetectorChain
 from percept_ros.detectors.detector import ImageDetector
 from percept_ros.errors import InferenceError, ModelError, WorkerDied
-from percept_ros.health.ladder import Ladder, observe
+from percept_ros.health.ladder import Ladder, Standing, observe
+from percept_ros.health.semantic import SemanticHealth
 from percept_ros.inference.breaker import Breaker, BreakerSettings
 from percept_ros.types import F32, Detections, Detections2D, Forecasts, FrameResult, Mode, SensorSet, Tracks
 
@@ -54,8 +58,7 @@ class Pipeline:
         self._beside = ThreadPoolExecutor(1, "detect_2d") if image_detector else None
         self._image_breaker = Breaker(breaker)
         self.ladder = Ladder(health)
-        self.health = 1.0
-        """Semantic health, as the caller last judged it; it goes into the mode of the next frame."""
+        self.semantic = SemanticHealth(health)
         self.on_fault: Callable[[str, Exception], None] = lambda stage, exc: None
         """Called with the stage and the error whenever a stage fails; the frame goes on without it."""
 
@@ -77,16 +80,9 @@ class Pipeline:
         forecasts = self._predict(tracks)
         watch.lap("predict")
         failed = self.image_detector is not None and bool(sensors.cameras) and not boxes_2d
-        seen = observe(
-            sensors,
-            self.detector.model,
-            self.detector.rank,
-            detected=fused is not None,
-            images_failed=failed,
-            health=self.health,
-        )
-        standing = self.ladder.frame(seen, now_ns)
-        if standing.mode is Mode.STALE:
+        standing = self._judge(sensors, detections, boxes_2d, tracks, forecasts, failed, now_ns)
+        watch.lap("judge")
+        if standing.mode is Mode.STALE or not self._finite:
             tracks = Tracks.empty(tracks.stamp_ns, tracks.frame_id)
             forecasts = Forecasts.empty(forecasts.step_s)
         return FrameResult(
@@ -119,6 +115,7 @@ class Pipeline:
         if self._beside is not None:
             self._beside.shutdown(wait=True)
         self._resources.close()
+        self.semantic.reset()
 
     def __enter__(self) -> Pipeline:
         return self
@@ -184,6 +181,45 @@ class _StageWatch:
     def __init__(self) -> None:
         self.stage_ns: dict[str, int] = {}
         self._last = time.perf_counter_ns()
+    def _judge(
+        self,
+        sensors: SensorSet,
+        detections: Detections | None,
+        boxes_2d: Mapping[str, Detections2D],
+        tracks: Tracks,
+        forecasts: Forecasts,
+        images_failed: bool,
+        now_ns: int,
+    ) -> Standing:
+        """Semantic health of this frame, and the rung it earns."""
+        detected = detections is not None
+        agreements = camera_agreement(detections, boxes_2d, sensors.views) if detections is not None else {}
+        verdict = self.semantic.judge(
+            sensors,
+            self.detector.model,
+            detections,
+            tracks,
+            forecasts,
+            agreements,
+            complete=detected and sensors.complete and not images_failed,
+        )
+        if not self._finite:
+            self.tracker.reset()  # what is not finite stays so
+        seen = observe(
+            sensors,
+            self.detector.model,
+            self.detector.rank,
+            detected=detected and self._finite,
+            images_failed=images_failed,
+            health=verdict.score,
+            concerns=verdict.concerns,
+        )
+        return self.ladder.frame(seen, now_ns)
+
+    @property
+    def _finite(self) -> bool:
+        return self.semantic.verdict.checks.get("finite", 1.0) == 1.0
+
 
     def lap(self, stage: str) -> None:
         now = time.perf_counter_ns()

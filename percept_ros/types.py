@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -87,7 +88,7 @@ class Mode(IntEnum):
 
 
 class AbsenceReason(IntEnum):
-    """Why a sensor is not in a sensor set."""
+    """Why a sensor is not in a sensor set. FROZEN: new stamps, old content. BLANK: black or white. EMPTIED: few points left."""
 
     NEVER_SEEN = 0
     LATE = 1
@@ -95,6 +96,9 @@ class AbsenceReason(IntEnum):
     DROPPED = 3
     INVALID = 4
     NO_TRANSFORM = 5
+    FROZEN = 6
+    BLANK = 7
+    EMPTIED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +186,7 @@ class SensorSet:
     cameras: sensor name -> frame. absent: sensor name -> reason. camera_order: all configured cameras, fixing mask bits.
     base_SE3: sensor name -> (4, 4) float64 extrinsic ``base_SE3_sensor`` (cameras: of the optical frame).
     fixed_SE3_base: (4, 4) float64 ego pose in the fixed frame at ``stamp_ns``, or None when no ego motion is known.
+    trace: packed trace context that goes along to worker processes (observe/trace.py), b"" = not traced.
     """
 
     stamp_ns: int
@@ -191,6 +196,7 @@ class SensorSet:
     camera_order: tuple[str, ...]
     base_SE3: Mapping[str, F64]
     fixed_SE3_base: F64 | None = None
+    trace: bytes = b""
 
     @property
     def complete(self) -> bool:

@@ -50,7 +50,8 @@ class Observation:
     """What one frame showed.
 
     cameras_used, cameras_total: of the configured ones. rank: position in the chain of the model that answered.
-    detected: False when nothing was detected anew. health: semantic score, 0 to 1. remarks: what is absent or was cut.
+    detected: False when nothing was detected anew. health: semantic score, 0 to 1; concerns: what lowers it.
+    remarks: what is absent or was cut.
     """
 
     lidar: bool
@@ -61,6 +62,7 @@ class Observation:
     detected: bool = True
     health: float = 1.0
     remarks: str = ""
+    concerns: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,14 +197,21 @@ def describe(seen: Observation, rung: Mode, unhealthy_below: float) -> str:
     elif seen.rank > 0:
         parts.append(f"model {seen.rank + 1} of the chain answered ({seen.model})")
     if seen.health < unhealthy_below:
-        parts.append(f"health {seen.health:.2f}")
+        parts.append(f"health {seen.health:.2f}" + (f": {seen.concerns}" if seen.concerns else ""))
     if rung is Mode.STALE:
         parts.append("the coasting limit has passed")
     return "; ".join(parts) or "all sensors present"
 
 
 def observe(
-    sensors: SensorSet, model: str, rank: int, *, detected: bool, images_failed: bool = False, health: float = 1.0
+    sensors: SensorSet,
+    model: str,
+    rank: int,
+    *,
+    detected: bool,
+    images_failed: bool = False,
+    health: float = 1.0,
+    concerns: tuple[str, ...] = (),
 ) -> Observation:
     """What one processed sensor set showed. images_failed: the camera model gave no answer, so no camera was used."""
     remarks = [f"{name} {reason.name.lower()}" for name, reason in sensors.absent.items()]
@@ -210,4 +219,5 @@ def observe(
         remarks.append("the camera model failed or was cut")
     used = 0 if images_failed else len(sensors.cameras)
     lidar = sensors.cloud is not None
-    return Observation(lidar, used, len(sensors.camera_order), rank, model, detected, health, "; ".join(remarks))
+    said = "; ".join(remarks)
+    return Observation(lidar, used, len(sensors.camera_order), rank, model, detected, health, said, ", ".join(concerns))

@@ -1,0 +1,91 @@
+"""Sensor data that must not be believed: images that stand still or are blank, sweeps that repeat or are nearly empty.
+
+A screened sensor is absent from the set, with the reason; everything behind then treats it as it treats a silent one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from percept_ros.config import SemanticConfig
+from percept_ros.health.baseline import Window
+from percept_ros.types import F32, U8, AbsenceReason, CameraFrame, PointCloud, SensorSet
+
+_STRIDE_PX = 16
+_STRIDE_POINTS = 64
+_LEAST_POINTS = 200
+"""A stream of sweeps smaller than this is never judged by its size."""
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What was seen of one sensor last. repeats: sets in a row with new stamps and old content."""
+
+    stamp_ns: int = 0
+    repeats: int = 0
+    content: U8 | F32 | None = None
+    count: int = 0
+
+
+class SensorScreen:
+    """Looks at every set before it is used. One thread. Cost: a sample of every 16th pixel and every 64th point."""
+
+    def __init__(self, config: SemanticConfig) -> None:
+        self._config = config
+        self._cameras: dict[str, _Seen] = {}
+        self._cloud = _Seen()
+        self._sizes = Window(100)
+
+    def screen(self, sensors: SensorSet) -> SensorSet:
+        """The set without what must not be believed."""
+        wrong = {name: why for name, frame in sensors.cameras.items() if (why := self._look(frame)) is not None}
+        cloud = sensors.cloud
+        if cloud is not None and (why_cloud := self._sweep(cloud)) is not None:
+            wrong[cloud.sensor] = why_cloud
+            cloud = None
+        if not wrong:
+            return sensors
+        kept = {name: frame for name, frame in sensors.cameras.items() if name not in wrong}
+        return dataclasses.replace(sensors, cloud=cloud, cameras=kept, absent={**sensors.absent, **wrong})
+
+    def reset(self) -> None:
+        """Forget what was seen."""
+        self._cameras.clear()
+        self._cloud = _Seen()
+        self._sizes.clear()
+
+    def _look(self, frame: CameraFrame) -> AbsenceReason | None:
+        sample: U8 = np.ascontiguousarray(frame.image[::_STRIDE_PX, ::_STRIDE_PX])
+        seen = self._cameras.setdefault(frame.sensor, _Seen())
+        _compare(seen, frame.stamp_ns, sample, sample.size)
+        level, spread = float(sample.mean()), float(sample.std())
+        if (
+            spread < self._config.blank_spread
+            and not 255.0 - self._config.blank_level > level > self._config.blank_level
+        ):
+            return AbsenceReason.BLANK
+        return AbsenceReason.FROZEN if seen.repeats >= self._config.frozen_frames else None
+
+    def _sweep(self, cloud: PointCloud) -> AbsenceReason | None:
+        count = len(cloud.points)
+        usual = self._sizes.median() if len(self._sizes) >= 10 else 0.0
+        self._sizes.add(count)
+        if usual >= _LEAST_POINTS and count < self._config.emptied_share * usual:
+            return AbsenceReason.EMPTIED
+        if count < _LEAST_POINTS:
+            return None
+        sample: F32 = np.ascontiguousarray(cloud.points[::_STRIDE_POINTS])
+        _compare(self._cloud, cloud.stamp_ns, sample, count)
+        return AbsenceReason.FROZEN if self._cloud.repeats >= self._config.frozen_frames else None
+
+
+def _compare(seen: _Seen, stamp_ns: int, content: U8 | F32, count: int) -> None:
+    """Count a repetition; the same frame in two sets (same stamp) is none."""
+    if stamp_ns == seen.stamp_ns:
+        return
+    same = seen.content is not None and count == seen.count and np.array_equal(content, seen.content)
+    seen.repeats = seen.repeats + 1 if same else 0
+    seen.stamp_ns, seen.content, seen.count = stamp_ns, content, count
