@@ -28,7 +28,7 @@ from percept_ros.detectors.chain import DetectorChain
 from percept_ros.detectors.geometric import GeometricDetector
 from percept_ros.msg import FrameReady
 from percept_ros.nodes.convert import camera_info, stamp_ns, time_message
-from percept_ros.nodes.handles import to_message
+from percept_ros.nodes.handles import HandleEncoder
 from percept_ros.nodes.qos import HANDLE_QOS, LATCHED_QOS, SENSOR_QOS
 from percept_ros.pipeline import Pipeline
 from percept_ros.runtime import realtime
@@ -55,6 +55,7 @@ class Sensor:
         self.pixels = np.random.default_rng(1).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
         self.cloud = sweep(points, 0)
         self.message = cloud_message(points)
+        self.encoder = HandleEncoder()
         self.writer = RingWriter(f"bench-pipeline-{name}", slots=12, headroom=0.25)
         topic = "lidar" if name == LIDAR else f"camera_{name}"
         kind = FrameReady if ring else PointCloud2 if name == LIDAR else Image
@@ -68,9 +69,9 @@ class Sensor:
     def send(self, at_ns: int) -> None:
         if self.ring and self.name == LIDAR:
             cloud = PointCloud(LIDAR, at_ns, LIDAR, self.cloud.points, self.cloud.intensity)
-            self.publisher.publish(to_message(self.writer.write_cloud(cloud), LIDAR))
+            self.publisher.publish(self.encoder.encode(self.writer.write_cloud(cloud), LIDAR))
         elif self.ring:
-            self.publisher.publish(to_message(self.writer.write_image(self.pixels, at_ns), self.name))
+            self.publisher.publish(self.encoder.encode(self.writer.write_image(self.pixels, at_ns), self.name))
         elif self.name == LIDAR:
             self.message.header.stamp = time_message(at_ns)
             self.publisher.publish(self.message)

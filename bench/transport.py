@@ -1,6 +1,8 @@
 """Camera process to fusion process: frame ring + FrameReady against sensor_msgs/Image over DDS, 1600x900 BGR.
 
-Latency runs from before the pixels are copied to when the receiver has looked at them. Peers in the same run: Image over
+Latency runs from when the camera process has the picture to when the receiver has looked at it. ``ring``: the decoder drew
+the picture straight into the ring, as the camera node does; ``ring_copy``: it lies elsewhere and is copied in; DDS: it is
+put into an Image message. Peers in the same run: Image over
 DDS with default settings and with config/fastdds.xml; a memcpy of the image is the floor. Then several cameras at once.
 """
 
@@ -26,7 +28,7 @@ def run(
     """One camera over each transport, then ``cameras`` at once for ``seconds``. fifo: SCHED_FIFO priority of both ends."""
     one = {
         kind: measure(kind, cameras=1, frames=frames, rate_hz=rate_hz, fifo=fifo)
-        for kind in ("dds", "dds_tuned", "ring")
+        for kind in ("dds", "dds_tuned", "ring_copy", "ring")
     }
     many_frames = int(seconds * rate_hz)
     many = {
@@ -36,6 +38,7 @@ def run(
     result: dict[str, Any] = {
         "ratio_dds": one["dds"]["median_ms"] / ring["median_ms"],
         "ratio_dds_tuned": one["dds_tuned"]["median_ms"] / ring["median_ms"],
+        "ratio_dds_copied": one["dds"]["median_ms"] / one["ring_copy"]["median_ms"],
         "median_ms": ring["median_ms"],
         "p99_ms": ring["p99_ms"],
         "memcpy_ms": memcpy_ms,
@@ -46,7 +49,8 @@ def run(
         "all_cameras": many,
         "fifo": fifo,
     }
-    near_floor = ring["median_ms"] <= result["limit_ms"] and ring["p99_ms"] < 2.0
+    both = (ring, one["ring_copy"])
+    near_floor = all(r["median_ms"] <= result["limit_ms"] and r["p99_ms"] < 2.0 for r in both)
     whole = ring["drops"] == many["ring"]["drops"] == 0
     result["ok"] = near_floor and whole and result["ratio_dds"] >= 15
     return result
@@ -54,7 +58,7 @@ def run(
 
 def measure(kind: str, *, cameras: int, frames: int, rate_hz: float, fifo: int) -> dict[str, Any]:
     """Figures of one transport."""
-    transport = "ring" if kind == "ring" else "dds"
+    transport = kind.removesuffix("_tuned")
     env = environment(tuned=kind == "dds_tuned")
     receiver = start({"role": "receive", "kind": transport, "cameras": cameras, "fifo": fifo}, env)
     assert receiver.stdout is not None

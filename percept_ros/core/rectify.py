@@ -101,6 +101,10 @@ class Rectifier:
             image = cv2.remap(frame.image, maps[0], maps[1], cv2.INTER_LINEAR, dst=out)  # type: ignore[assignment]
         return dataclasses.replace(frame, image=image, rectified=True)
 
+    def check(self, frame: CameraFrame) -> None:
+        """Raises CalibrationError as ``rectify`` would; makes the maps of a new calibration."""
+        self._maps_of(frame)
+
     def _maps_of(self, frame: CameraFrame) -> Maps | None:
         calibration = frame.calibration
         if calibration is None:

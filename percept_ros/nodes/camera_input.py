@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -10,18 +11,24 @@ from sensor_msgs.msg import CompressedImage, Image
 from percept_ros.config import CameraConfig
 from percept_ros.core.compressed import decode_compressed
 from percept_ros.core.h264 import H264Decoder
-from percept_ros.core.images import decode_image
+from percept_ros.core.images import decode_image, deliver
 from percept_ros.core.rectify import Rectifier
 from percept_ros.errors import CalibrationError
 from percept_ros.nodes.convert import calibration, stamp_ns
 from percept_ros.types import U8, CameraCalibration, CameraFrame
 
+Place = Callable[[int, int, int, bool], U8]
+
 
 class CameraInput:
-    """Decodes the frames of one camera. One thread at a time; ``on_info`` may come from another."""
+    """Decodes the frames of one camera. One thread at a time; ``on_info`` may come from another.
 
-    def __init__(self, name: str, config: CameraConfig) -> None:
-        self.name, self._config = name, config
+    ``place`` says where the last step draws a picture: (height, width, stamp in ns, key frame) -> (height, width, 3) uint8;
+    without it pictures lie in memory of their own, or in their message.
+    """
+
+    def __init__(self, name: str, config: CameraConfig, place: Place | None = None) -> None:
+        self.name, self._config, self._place = name, config, place
         self._rectifier = Rectifier()
         self._calibration: CameraCalibration | None = None
         self._stream: H264Decoder | None = None
@@ -55,7 +62,12 @@ class CameraInput:
 
     def _frame(self, image: U8, at_ns: int, frame_id: str, is_keyframe: bool = True) -> CameraFrame:
         frame = CameraFrame(self.name, at_ns, frame_id, image, self._calibration, False, is_keyframe)
-        return self._rectifier.rectify(frame) if self._config.rectify else frame
+        if self._config.rectify:
+            self._rectifier.check(frame)
+        out = None if self._place is None else self._place(image.shape[0], image.shape[1], at_ns, is_keyframe)
+        if self._config.rectify:
+            return self._rectifier.rectify(frame, out)
+        return dataclasses.replace(frame, image=deliver(image, out))
 
 
 def info_topic(camera: CameraConfig) -> str:

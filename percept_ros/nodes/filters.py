@@ -36,10 +36,15 @@ class Subscriber:
             callback(message, *args)
 
 
-def subscribe(node: Node, message_type: type, topic: str, qos: QoSProfile, callback: Callable[..., None]) -> Filter:
-    """A filter on ``topic`` that calls ``callback(message)``; incompatible QoS is logged with what to do."""
+def subscribe(
+    node: Node, message_type: type, topic: str, qos: QoSProfile, callback: Callable[..., None], *, raw: bool = False
+) -> Filter:
+    """A filter on ``topic`` that calls ``callback(message)``; incompatible QoS is logged with what to do.
+
+    raw: messages come as the bytes that DDS carries.
+    """
     events = SubscriptionEventCallbacks(incompatible_qos=lambda event: _report(node, topic, event))
-    made: Filter = _subscriber_class()(node, message_type, topic, qos_profile=qos, event_callbacks=events)
+    made: Filter = _subscriber_class()(node, message_type, topic, qos_profile=qos, event_callbacks=events, raw=raw)
     made.registerCallback(callback)
     return made
 

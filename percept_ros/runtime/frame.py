@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, NamedTuple
@@ -73,17 +74,20 @@ class Control(NamedTuple):
 
     def array(self, payload: U8, where: str) -> npt.NDArray[Any]:
         """The payload as its array, no copy. Raises InputError (reason ``ring_invalid``) when shape and size disagree."""
-        shapes = {
-            FrameFormat.BGR8: (self.height, self.width, 3),
-            FrameFormat.NV12: (self.height * 3 // 2, self.width),
-            FrameFormat.POINTS_XYZI_F32: (self.width, self.channels),
-            FrameFormat.TENSOR_F32: (self.channels, self.height, self.width),
-        }
         try:
             typed: npt.NDArray[Any] = payload if self.format <= FrameFormat.NV12 else payload.view(np.float32)
-            return typed.reshape(shapes[FrameFormat(self.format)])
-        except ValueError as exc:
+            return typed.reshape(_SHAPES[self.format](self))
+        except (ValueError, IndexError) as exc:
             raise InputError(f"{where} holds an impossible frame: {exc}", "ring_invalid") from exc
+
+
+_SHAPES: tuple[Callable[[Control], tuple[int, ...]], ...] = (
+    lambda c: (c.height, c.width, 3),
+    lambda c: (c.height * 3 // 2, c.width),
+    lambda c: (c.width, c.channels),
+    lambda c: (c.channels, c.height, c.width),
+)
+"""Shape of a slot's array, by ``FrameFormat``."""
 
 
 def image_geometry(image: U8, kind: FrameFormat) -> tuple[int, int, int]:

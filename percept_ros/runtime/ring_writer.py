@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +57,18 @@ class RingWriter:
         )
         return self._publish(slot, generation, stamp_ns, width, height, kind, is_keyframe)
 
+    def open_image(
+        self, height: int, width: int, stamp_ns: int, *, kind: FrameFormat = FrameFormat.BGR8, is_keyframe: bool = True
+    ) -> OpenSlot:
+        """A slot for an image to be drawn in place (no copy); ``slot.array`` is as in ``write_image``.
+
+        Raises ImageError for an impossible size, ResourceExhausted when /dev/shm is full.
+        """
+        shape = (height, width, 3) if kind == FrameFormat.BGR8 else (height * 3 // 2, width)
+        height, width, row_bytes = image_geometry(np.broadcast_to(np.uint8(0), shape), kind)
+        control = Control(math.prod(shape), stamp_ns, width, height, row_bytes, is_keyframe, kind, 3)
+        return self._open(control, shape)
+
     def write_cloud(self, cloud: PointCloud) -> FrameHandle:
         """Copy one sweep in: x, y, z, intensity (0 when absent), and time offsets when the cloud has them."""
         columns = 4 if cloud.time_offset_s is None else 5
@@ -84,12 +98,10 @@ class RingWriter:
 
         shape: (channels, height, width); for clouds (1, points, columns). An exception inside leaves the slot invalid.
         """
-        nbytes = 4 * shape[0] * shape[1] * shape[2]
         points = kind == FrameFormat.POINTS_XYZI_F32
         width, height, channels = (shape[1], 1, shape[2]) if points else (shape[2], shape[1], shape[0])
-        header = Control(nbytes, stamp_ns, width, height, 4 * shape[2], True, kind, channels).pack()
-        slot = self._next_slot(nbytes)
-        return OpenSlot(self, slot, 2 * self._sequence, header, (stamp_ns, width, height, kind), shape)
+        control = Control(4 * math.prod(shape), stamp_ns, width, height, 4 * shape[2], True, kind, channels)
+        return self._open(control, shape[1:] if points else shape)
 
     def close(self) -> None:
         """Remove the segment. Safe to call twice."""
@@ -103,6 +115,10 @@ class RingWriter:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _open(self, control: Control, shape: tuple[int, ...]) -> OpenSlot:
+        slot = self._next_slot(control.nbytes)
+        return OpenSlot(self, slot, 2 * self._sequence, control, shape)
 
     def _next_slot(self, nbytes: int) -> _Slot:
         if self._segment is None or nbytes > self._segment.layout.slot_bytes:
@@ -145,42 +161,47 @@ class _Slot:
 
 
 class OpenSlot:
-    """A slot being filled in place. ``array``: float32 (points, columns) for clouds, else (channels, height, width)."""
+    """A slot being filled in place, by ``with`` or by ``begin`` and ``commit``; without a commit it stays invalid.
+
+    array: uint8 image, float32 (points, columns) of a cloud, or float32 (channels, height, width).
+    """
 
     def __init__(
-        self,
-        writer: RingWriter,
-        slot: _Slot,
-        generation: int,
-        header: bytes,
-        fields: tuple[int, int, int, FrameFormat],
-        shape: tuple[int, int, int],
+        self, writer: RingWriter, slot: _Slot, generation: int, control: Control, shape: tuple[int, ...]
     ) -> None:
-        self._writer, self._slot, self._generation, self._header, self._fields = (
-            writer,
-            slot,
-            generation,
-            header,
-            fields,
-        )
-        flat = slot.payload[: 4 * shape[0] * shape[1] * shape[2]].view(np.float32)
-        self.array = flat.reshape(shape[1:] if fields[3] == FrameFormat.POINTS_XYZI_F32 else shape)
+        self._writer, self._slot, self._generation, self._control = writer, slot, generation, control
+        payload = slot.payload[: control.nbytes]
+        self.array: npt.NDArray[Any] = (
+            payload if control.format <= FrameFormat.NV12 else payload.view(np.float32)
+        ).reshape(shape)
         self._handle: FrameHandle | None = None
 
     @property
     def handle(self) -> FrameHandle:
-        """Handle of the frame, once the block was left."""
+        """Handle of the frame, once it was committed."""
         if self._handle is None:
             raise ValueError("the slot was not committed")
         return self._handle
 
-    def __enter__(self) -> OpenSlot:
+    def begin(self) -> OpenSlot:
+        """Take the slot from its readers. Before the first write to ``array``."""
         ring_kernel().begin(self._slot.address, self._generation)
         start = self._slot.segment.slot_offset(self._slot.index) + 8
-        self._slot.segment.memory[start : start + CONTROL_BYTES] = np.frombuffer(self._header, np.uint8)
+        self._slot.segment.memory[start : start + CONTROL_BYTES] = np.frombuffer(self._control.pack(), np.uint8)
         return self
+
+    def commit(self) -> FrameHandle:
+        """The frame is whole: readers may have it."""
+        ring_kernel().commit(self._slot.address, self._generation)
+        c = self._control
+        self._handle = self._writer._publish(
+            self._slot, self._generation, c.stamp_ns, c.width, c.height, FrameFormat(c.format), c.is_keyframe
+        )
+        return self._handle
+
+    def __enter__(self) -> OpenSlot:
+        return self.begin()
 
     def __exit__(self, kind: type[BaseException] | None, _: object, trace: TracebackType | None) -> None:
         if kind is None:
-            ring_kernel().commit(self._slot.address, self._generation)
-            self._handle = self._writer._publish(self._slot, self._generation, *self._fields, True)
+            self.commit()

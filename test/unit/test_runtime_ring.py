@@ -223,3 +223,27 @@ def test_next_start_removes_segments_of_killed_writers_only(writer: RingWriter) 
 def test_process_start_of_nobody_is_none() -> None:
     assert segment.process_start(os.getpid()) is not None
     assert segment.process_start(2**22 + 1) is None
+
+
+@pytest.mark.parametrize(("kind", "shape"), [(FrameFormat.BGR8, (6, 8, 3)), (FrameFormat.NV12, (9, 8))])
+def test_an_image_is_drawn_in_place(kind: FrameFormat, shape: tuple[int, ...]) -> None:
+    pixels = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
+    with RingWriter(RING) as writer, RingReader() as reader:
+        slot = writer.open_image(6, 8, 5, kind=kind, is_keyframe=False).begin()
+        assert slot.array.shape == shape
+        slot.array[...] = pixels
+        handle = slot.commit()
+        assert (handle.width, handle.height, handle.stamp_ns, handle.is_keyframe) == (8, 6, 5, False)
+        np.testing.assert_array_equal(reader.view(handle).array, pixels)
+        copied = writer.write_image(pixels, 6, kind=kind)
+        np.testing.assert_array_equal(reader.view(copied).array, pixels)
+
+
+def test_a_slot_that_is_never_committed_is_not_seen() -> None:
+    with RingWriter(RING, slots=2) as writer, RingReader() as reader:
+        first = writer.write_image(np.zeros((4, 4, 3), np.uint8), 1)
+        writer.open_image(4, 4, 2).begin()
+        assert reader.latest(writer.name) == first
+        writer.open_image(4, 4, 3).begin()  # takes the slot of the first
+        with pytest.raises(InputError):
+            reader.view(first)
