@@ -65,6 +65,7 @@ class Pipeline:
     def process(self, sensors: SensorSet, now_ns: int) -> FrameResult:
         """Run every stage on one sensor set. ``now_ns`` is the caller's clock (simulated in replay)."""
         watch = _StageWatch()
+        sensors = self.semantic.screen(sensors)
         deadline_ns = time.monotonic_ns() + self._detect_ns
         images = self._start_images(sensors, deadline_ns)
         detections = self._detect(sensors, deadline_ns)
