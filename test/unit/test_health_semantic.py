@@ -47,7 +47,8 @@ class World:
         self.health = SemanticHealth(HealthConfig())
         self.frame = self.pictures = self.sweeps = 0
         self.boxes = np.zeros((cars, 7))
-        self.boxes[:, 0], self.boxes[:, 1] = np.linspace(12, 40, cars), np.linspace(-6, 6, cars)
+        self.boxes[:, 0] = np.linspace(12, 40, cars)
+        self.boxes[:, 1] = self.boxes[:, 0] * np.linspace(-0.5, 0.5, cars)
         self.boxes[:, 2:6] = 0.8, 4.2, 1.8, 1.6
         self.velocity = np.tile([1.0, 0.0], (cars, 1))
         self.ids = self.rng.integers(0, 256, (cars, 16), np.uint8)
