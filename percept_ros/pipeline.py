@@ -27,7 +27,7 @@ from percept_ros.errors import InferenceError, ModelError, WorkerDied
 from percept_ros.health.ladder import Ladder, Standing, observe
 from percept_ros.health.semantic import SemanticHealth
 from percept_ros.inference.breaker import Breaker, BreakerSettings
-from percept_ros.types import F32, Detections, Detections2D, Forecasts, FrameResult, Mode, SensorSet, Tracks
+from percept_ros.types import F32, Detections, Detections2D, Forecasts, FrameResult, Mode, SensorSet, Tracks, WorkerCall
 
 Predict = Callable[[Tracks], Forecasts]
 
@@ -62,11 +62,15 @@ class Pipeline:
         self.on_fault: Callable[[str, Exception], None] = lambda stage, exc: None
         """Called with the stage and the error whenever a stage fails; the frame goes on without it."""
 
-    def process(self, sensors: SensorSet, now_ns: int) -> FrameResult:
-        """Run every stage on one sensor set. ``now_ns`` is the caller's clock (simulated in replay)."""
+    def process(self, sensors: SensorSet, now_ns: int, *, deadline_ns: int | None = None) -> FrameResult:
+        """Run every stage on one sensor set. ``now_ns`` is the caller's clock (simulated in replay).
+
+        deadline_ns: when detection must be over (monotonic clock), if sooner than its budget says.
+        """
         watch = _StageWatch()
         sensors = self.semantic.screen(sensors)
-        deadline_ns = time.monotonic_ns() + self._detect_ns
+        budget_ns = time.monotonic_ns() + self._detect_ns
+        deadline_ns = budget_ns if deadline_ns is None else min(budget_ns, deadline_ns)
         images = self._start_images(sensors, deadline_ns)
         detections = self._detect(sensors, deadline_ns)
         watch.lap("detect")
@@ -100,10 +104,18 @@ class Pipeline:
             cause=standing.cause,
         )
 
+    def watch_calls(self, on_call: Callable[[str, WorkerCall], None]) -> None:
+        """Have every call of a worker process reported with its stage, in the thread that made it."""
+        detectors: list[tuple[str, Any]] = [("detect", member) for member in self.detector.members]
+        for stage, detector in (*detectors, ("detect_2d", self.image_detector)):
+            if hasattr(detector, "on_call"):
+                detector.on_call = partial(on_call, stage)
+
     def reset(self) -> None:
         """Forget all tracks (backward time jump)."""
         self.tracker.reset()
         self.ladder.reset()
+        self.semantic.reset()
 
     @property
     def breakers(self) -> tuple[str, ...]:
@@ -116,7 +128,6 @@ class Pipeline:
         if self._beside is not None:
             self._beside.shutdown(wait=True)
         self._resources.close()
-        self.semantic.reset()
 
     def __enter__(self) -> Pipeline:
         return self
@@ -170,18 +181,6 @@ class Pipeline:
             return detections
         return fuse(detections, boxes_2d, sensors.views, points_base(sensors))
 
-    def _track(self, sensors: SensorSet, fused: Detections | None, boxes_2d: Mapping[str, Detections2D]) -> Tracks:
-        if fused is None:
-            return self.tracker.coast(sensors.stamp_ns, sensors.fixed_SE3_base)
-        return self.tracker.step(fused, boxes_2d, sensors.views, sensors.fixed_SE3_base)
-
-
-class _StageWatch:
-    """Times stages one after the other."""
-
-    def __init__(self) -> None:
-        self.stage_ns: dict[str, int] = {}
-        self._last = time.perf_counter_ns()
     def _judge(
         self,
         sensors: SensorSet,
@@ -221,6 +220,18 @@ class _StageWatch:
     def _finite(self) -> bool:
         return self.semantic.verdict.checks.get("finite", 1.0) == 1.0
 
+    def _track(self, sensors: SensorSet, fused: Detections | None, boxes_2d: Mapping[str, Detections2D]) -> Tracks:
+        if fused is None:
+            return self.tracker.coast(sensors.stamp_ns, sensors.fixed_SE3_base)
+        return self.tracker.step(fused, boxes_2d, sensors.views, sensors.fixed_SE3_base)
+
+
+class _StageWatch:
+    """Times stages one after the other."""
+
+    def __init__(self) -> None:
+        self.stage_ns: dict[str, int] = {}
+        self._last = time.perf_counter_ns()
 
     def lap(self, stage: str) -> None:
         now = time.perf_counter_ns()

@@ -369,6 +369,24 @@ class Forecasts:
         )
 
 
+class WorkerCall(NamedTuple):
+    """One call of a worker process, on the monotonic clock of this machine.
+
+    began_ns, ended_ns: in the worker; 0 when it never answered. pool_used_bytes, pool_bytes: its tensor pool.
+    error: class of what went wrong, "" = nothing.
+    """
+
+    model: str
+    pid: int
+    sent_ns: int
+    began_ns: int
+    ended_ns: int
+    received_ns: int
+    pool_used_bytes: int = 0
+    pool_bytes: int = 0
+    error: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class FrameResult:
     """What one pass down the corridor produced.

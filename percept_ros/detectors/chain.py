@@ -73,6 +73,11 @@ class DetectorChain:
         return tuple(link.member.model for link in self._usable)
 
     @property
+    def members(self) -> tuple[Detector, ...]:
+        """Every member, also those that could not be loaded."""
+        return tuple(self._members)
+
+    @property
     def breakers(self) -> tuple[str, ...]:
         """State of every breaker, as ``model: state``."""
         return tuple(f"{link.member.model}: {link.breaker.state.value}" for link in self._usable)

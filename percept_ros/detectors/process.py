@@ -7,7 +7,7 @@ caller goes on in a lower mode, and the warm spare answers the next call.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -22,9 +22,10 @@ from percept_ros.detectors.wire import (
     encode_sensors,
 )
 from percept_ros.errors import EngineClosed, InferenceError
-from percept_ros.runtime.hosted import resolve
+from percept_ros.inference.buffers import shared_pool
+from percept_ros.runtime.hosted import CALL_NOTE, resolve
 from percept_ros.runtime.standby import Standby, StandbyCounters, WorkerLimits
-from percept_ros.types import Detections, Detections2D, SensorSet
+from percept_ros.types import Detections, Detections2D, SensorSet, WorkerCall
 
 _HOST = "percept_ros.detectors.process:DetectorService"
 Answer = TypeVar("Answer")
@@ -50,6 +51,8 @@ class _InProcess(Generic[Answer]):
         self._words = Vocabulary()
         self._context = self._words.context
         self._described: tuple[str, str] | None = None
+        self.on_call: Callable[[WorkerCall], None] | None = None
+        """Told of every call of the worker, in the thread that made it."""
 
     @property
     def model(self) -> str:
@@ -95,7 +98,22 @@ class _InProcess(Generic[Answer]):
         meta, arrays = encode_sensors(sensors, self._words, cloud=self.spec.cloud, cameras=self.spec.cameras)
         if self._words.version != self._context.version:
             self._context = self._words.context
-        return self._standby.call(meta, arrays, deadline_ns=deadline_ns, context=self._context)
+        error = ""
+        try:
+            return self._standby.call(meta, arrays, deadline_ns=deadline_ns, context=self._context, note=sensors.trace)
+        except Exception as exc:
+            error = type(exc).__name__
+            raise
+        finally:
+            if self.on_call is not None and (worker := self._standby.last_worker) is not None:
+                self.on_call(worker_call(self.model, worker.pid, worker.last_call, error))
+
+
+def worker_call(model: str, pid: int, last: tuple[int, bytes, int], error: str) -> WorkerCall:
+    """The call that a worker noted as its last one."""
+    sent_ns, note, received_ns = last
+    began_ns, ended_ns, used, held = CALL_NOTE.unpack(note) if len(note) == CALL_NOTE.size else (0, 0, 0, 0)
+    return WorkerCall(model, pid, sent_ns, began_ns, ended_ns, received_ns, used, held, error)
 
 
 class ProcessDetector(_InProcess[Detections]):
@@ -144,6 +162,11 @@ class DetectorService:
         if isinstance(found, dict):
             return encode_boxes(found)
         raise InferenceError(f"the detector answered {type(found).__name__}, expected Detections or boxes by camera")
+
+    def pool_bytes(self) -> tuple[int, int]:
+        """Bytes of this process's tensor pool in use, and held."""
+        pool = shared_pool().metrics()
+        return pool.in_use_bytes, pool.held_bytes
 
     def close(self) -> None:
         """Free the detector."""

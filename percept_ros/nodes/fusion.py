@@ -7,6 +7,7 @@ deadlines wake it, no timer is in the data path.
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -28,13 +29,15 @@ from percept_ros.nodes.extrinsics import Extrinsics
 from percept_ros.nodes.foreign import available_outputs
 from percept_ros.nodes.inbox import Inbox, pause_s
 from percept_ros.nodes.markers import TrackMarkers, status_marker
-from percept_ros.nodes.names import LIDAR
+from percept_ros.nodes.names import CAMERA_PREFIX, LIDAR
 from percept_ros.nodes.pulse import Pulse
 from percept_ros.nodes.qos import LATCHED_QOS, TRACK_QOS
 from percept_ros.nodes.sources import Arrival, DirectSources, RingSources, Sources
 from percept_ros.nodes.status import StatusBoard
+from percept_ros.nodes.telemetry import node_telemetry, watch_breakers, watch_rings
 from percept_ros.nodes.transforms import open_transforms
 from percept_ros.nodes.worker import start_thread
+from percept_ros.observe.frames import FrameRecorder, OpenFrame
 from percept_ros.pipeline import Pipeline
 from percept_ros.runtime.ring import RingFrame
 from percept_ros.types import F64, AbsenceReason, FrameResult, PointCloud, SensorSet
@@ -50,7 +53,12 @@ class FusionNode(Component):
     def acquire(self, held: ExitStack) -> None:
         """Models, publishers, transforms."""
         self.complaints = Complaints(self.get_logger())
+        self.telemetry = node_telemetry(self, self.config.observe, self.complaints, held)
         self.pipeline = held.enter_context(build_pipeline(self.config))
+        self.recorder = FrameRecorder(self.telemetry) if self.telemetry.enabled else None
+        if self.recorder is not None:
+            self.pipeline.watch_calls(self.recorder.call)
+            watch_breakers(self.telemetry.meter, lambda: self.pipeline.breakers)
         self.pipeline.on_fault = lambda stage, exc: self.complaints.drop(stage, type(exc).__name__, str(exc))
         for refusal in self.pipeline.detector.refused:
             self.get_logger().error(f"a model of the chain is left out: {refusal}")
@@ -85,20 +93,26 @@ class FusionNode(Component):
 
     def _sources(self) -> Sources:
         if self.config.fusion.inputs == "ring":
-            return RingSources(self, self.config, self._extrinsics, self.complaints)
+            sources = RingSources(self, self.config, self._extrinsics, self.complaints)
+            watch_rings(self.telemetry.meter, lambda: sources.counters)
+            return sources
         return DirectSources(self, self.config, self._extrinsics, self.complaints, self._ego.poses_at)
 
     def now_ns(self) -> int:
         """The node's clock (simulated time where ``use_sim_time`` is set)."""
         return int(self.get_clock().now().nanoseconds)
 
-    def publish(self, result: FrameResult, sequence: int, ahead_ns: int = 0) -> None:
-        """Publish one frame's tracks, markers and status. ahead_ns: by how much its poses were moved ahead already."""
+    def publish(self, result: FrameResult, sequence: int, ahead_ns: int = 0, frame: OpenFrame | None = None) -> None:
+        """Publish one frame's tracks, markers and status.
+
+        ahead_ns: by how much its poses were moved ahead already. frame: its trace, None for arrays without sensors.
+        """
         publish_ns = self.now_ns()
         if self.config.fusion.delay_compensation and not ahead_ns:
             ahead_ns = max(0, publish_ns - result.tracks.stamp_ns)
             result = dataclasses.replace(result, tracks=extrapolate(result.tracks, ahead_ns))
-        raw = encode_track_array(result, ArrayHeader(publish_ns, sequence, extrapolated_ns=ahead_ns))
+        trace_id = frame.trace_id if frame is not None else ""
+        raw = encode_track_array(result, ArrayHeader(publish_ns, sequence, trace_id, ahead_ns))
         self._tracks.publish(raw)
         previous = self._board.mode
         self._board.ego_motion, self._board.breakers = self._ego.source, self.pipeline.breakers
@@ -106,6 +120,7 @@ class FusionNode(Component):
             self._board.frame(result, (publish_ns - stamps[0]) * 1e-6)
         elif result.mode is not previous:
             self._board.enter(result.mode, result.cause)
+        self._record(result, sequence, publish_ns, frame)
         if self._markers.get_subscription_count():
             self._markers.publish(self._marker_maker.frame(result.tracks, result.forecasts))
         for publisher, make in self._foreign:
@@ -113,6 +128,14 @@ class FusionNode(Component):
                 publisher.publish(make(result.tracks, result.forecasts))
         if self._board.mode is not previous:
             self._status_markers.publish(status_marker(self.config.frames.base, self._board.mode, self._board.cause))
+
+    def _record(self, result: FrameResult, sequence: int, publish_ns: int, frame: OpenFrame | None) -> None:
+        if self.recorder is None:
+            return
+        if frame is None:
+            self.recorder.beat(result.mode, result.tracks)
+        elif stamps := result.sensors.stamps_ns:
+            self.recorder.finish(frame, result, publish_ns - stamps[0], {"sequence": sequence})
 
     def leave_active(self, why: str) -> None:
         """Deactivate from any thread; the supervisor activates the node again."""
@@ -161,7 +184,9 @@ class FusionWorker:
             due_ns = min(self._sync.next_deadline_ns or self._pulse.due_ns, self._pulse.due_ns)
             wait_s = max(0.001, pause_s(due_ns, self._node.now_ns()))
             ready: list[SyncedSet[Any, Any]] = []
-            for sensor, message in self._inbox.take(wait_s):
+            taken = self._inbox.take(wait_s)
+            for (sensor, message), arrived_ns in zip(taken, self._inbox.taken_ns, strict=True):
+                self._inbox.arrived_ns = arrived_ns
                 ready += self._add(sensor, message)
             ready += self._sync.poll(self._node.now_ns())
             self._process(ready)
@@ -195,6 +220,9 @@ class FusionWorker:
         self._why.pop(sensor, None)
         if arrival.ring is not None:
             self._rings[id(arrival.payload)] = arrival.ring
+        if self._node.recorder is not None:
+            node_name = sensor if sensor == LIDAR else f"{CAMERA_PREFIX}{sensor}"
+            self._node.recorder.arrived(arrival.payload, node_name, arrival.trace, self._inbox.arrived_ns)
         add = self._sync.add_cloud if sensor == LIDAR else self._sync.add_image
         try:
             return add(arrival.payload, self._node.now_ns())
@@ -211,17 +239,24 @@ class FusionWorker:
         return reason
 
     def _process(self, ready: Sequence[SyncedSet[Any, Any]]) -> None:
+        released_ns = time.monotonic_ns()
         oldest_ns = self._node.now_ns() - int(self._config.fusion.max_lag_ms * 1e6)
         for released in ready:
             if released is not ready[-1] and released.stamp_ns < oldest_ns:
                 self._complaints.count("fusion", "overrun")
                 continue
-            self._answer(released)
+            self._answer(released, released_ns)
         self._forget_rings(ready)
         self._count_sync_drops()
 
-    def _answer(self, released: SyncedSet[Any, Any]) -> None:
-        sensors = self._sensor_set(released)
+    def _begin(self, released: SyncedSet[Any, Any], released_ns: int) -> OpenFrame | None:
+        if self._node.recorder is None:
+            return None
+        return self._node.recorder.begin((released.cloud, *released.cameras.values()), released_ns)
+
+    def _answer(self, released: SyncedSet[Any, Any], released_ns: int) -> None:
+        frame = self._begin(released, released_ns)
+        sensors = self._sensor_set(released, frame)
         try:
             result = self._pipeline.process(sensors, self._node.now_ns())
         except StampError as exc:
@@ -230,11 +265,11 @@ class FusionWorker:
         if not self._intact(released):
             self._complaints.drop("fusion", "ring_torn", "a frame was overwritten while in use: more ring slots needed")
             return
-        self._node.publish(result, self._sequence)
+        self._node.publish(result, self._sequence, frame=frame)
         self._pulse.heard(result, self._node.now_ns())
         self._sequence += 1
 
-    def _sensor_set(self, released: SyncedSet[Any, Any]) -> SensorSet:
+    def _sensor_set(self, released: SyncedSet[Any, Any], frame: OpenFrame | None) -> SensorSet:
         self._node.see(released.cloud, self._mounted.get(LIDAR))
         absent = {name: self._why.get(name, reason) for name, reason in released.absent.items()}
         return SensorSet(
@@ -245,6 +280,7 @@ class FusionWorker:
             self._config.camera_order,
             dict(self._mounted),
             self._node.ego_pose(released.stamp_ns),
+            frame.packed if frame is not None else b"",
         )
 
     def _intact(self, released: SyncedSet[Any, Any]) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 
@@ -14,9 +15,13 @@ class Inbox:
     def __init__(self, depth: int, on_drop: Callable[[str], None]) -> None:
         self._depth, self._on_drop = depth, on_drop
         self._wake = threading.Condition()
-        self._items: deque[tuple[str, Any]] = deque()
+        self._items: deque[tuple[str, Any, int]] = deque()
         self._waiting: dict[str, int] = {}
         self._open = True
+        self.taken_ns: Sequence[int] = ()
+        """When each message of the last ``take`` came, same order (monotonic)."""
+        self.arrived_ns = 0
+        """When the message that is being handled came; kept by the worker."""
 
     def put(self, source: str, message: Any) -> None:
         """Queue one message of ``source``."""
@@ -25,7 +30,7 @@ class Inbox:
             if self._waiting.get(source, 0) >= self._depth:
                 self._remove_oldest(source)
                 dropped = True
-            self._items.append((source, message))
+            self._items.append((source, message, time.monotonic_ns()))
             self._waiting[source] = self._waiting.get(source, 0) + 1
             self._wake.notify()
         if dropped:
@@ -36,7 +41,8 @@ class Inbox:
         with self._wake:
             if not self._items and self._open:
                 self._wake.wait(timeout_s)
-            taken = list(self._items)
+            taken = [(source, message) for source, message, _ in self._items]
+            self.taken_ns = [at_ns for _, _, at_ns in self._items]
             self._items.clear()
             self._waiting.clear()
             return taken
@@ -53,7 +59,7 @@ class Inbox:
         return self._open
 
     def _remove_oldest(self, source: str) -> None:
-        for index, (name, _) in enumerate(self._items):
+        for index, (name, _, _) in enumerate(self._items):
             if name == source:
                 del self._items[index]
                 self._waiting[source] -= 1

@@ -14,13 +14,15 @@ from percept_ros.nodes.component import Component
 from percept_ros.nodes.ego import EgoMotion
 from percept_ros.nodes.extrinsics import Extrinsics
 from percept_ros.nodes.filters import subscribe, unsubscribe
-from percept_ros.nodes.handles import to_message
+from percept_ros.nodes.handles import HandleEncoder
 from percept_ros.nodes.inbox import Inbox
 from percept_ros.nodes.lidar_input import LidarInput
 from percept_ros.nodes.names import LIDAR
 from percept_ros.nodes.qos import HANDLE_QOS, SENSOR_QOS
+from percept_ros.nodes.telemetry import node_telemetry, watch_rings
 from percept_ros.nodes.transforms import open_transforms
 from percept_ros.nodes.worker import run_worker
+from percept_ros.observe.sender import FrameSender
 from percept_ros.runtime.ring import RingWriter
 
 _SLOTS = 16
@@ -35,9 +37,13 @@ class LidarNode(Component):
     def acquire(self, held: ExitStack) -> None:
         """Publisher, ring, transforms."""
         self.complaints = Complaints(self.get_logger())
+        self._encoder = HandleEncoder()
         self._publisher = self.create_lifecycle_publisher(FrameReady, "~/frame", HANDLE_QOS)
         held.callback(self.destroy_publisher, self._publisher)
         self._ring = held.enter_context(RingWriter(_ring_name(self), slots=_SLOTS, headroom=0.25))
+        telemetry = node_telemetry(self, self.config.observe, self.complaints, held, port_offset=1)
+        watch_rings(telemetry.meter, lambda: {LIDAR: self._ring.counters})
+        self._sender = FrameSender(telemetry)
         transforms = open_transforms(self)
         if transforms is not None:
             held.callback(transforms.close)
@@ -48,6 +54,7 @@ class LidarNode(Component):
     def start(self, running: ExitStack) -> None:
         """Subscribe and start the worker."""
         inbox = Inbox(self.config.sync.queue_depth, lambda source: self.complaints.count(source, "queue_full"))
+        self._inbox = inbox
         self._ego.start(running)
         topic = self.config.lidar.topic
         made = subscribe(self, PointCloud2, topic, SENSOR_QOS, lambda message: inbox.put(topic, message))
@@ -55,6 +62,7 @@ class LidarNode(Component):
         run_worker(self, "lidar", inbox, self._on_message, running)
 
     def _on_message(self, topic: str, message: Any) -> None:
+        self._sender.taken(self._inbox.arrived_ns)
         try:
             cloud, _ = self._input.decode(message)
             handle = self._ring.write_cloud(cloud)
@@ -67,7 +75,7 @@ class LidarNode(Component):
         except PerceptError as exc:
             self.complaints.drop(topic, type(exc).__name__, str(exc))
         else:
-            self._publisher.publish(to_message(handle, message.header.frame_id))
+            self._publisher.publish(self._encoder.encode(handle, message.header.frame_id, self._sender.text()))
 
 
 def _ring_name(node: Any) -> str:

@@ -24,22 +24,27 @@ from percept_ros.nodes.complaints import Complaints
 from percept_ros.nodes.convert import calibration
 from percept_ros.nodes.extrinsics import Extrinsics
 from percept_ros.nodes.filters import subscribe, unsubscribe
-from percept_ros.nodes.handles import from_message
+from percept_ros.nodes.handles import decode_handle
 from percept_ros.nodes.inbox import Inbox
 from percept_ros.nodes.lidar_input import LidarInput
 from percept_ros.nodes.names import LIDAR
 from percept_ros.nodes.qos import HANDLE_QOS, LATCHED_QOS, SENSOR_QOS
 from percept_ros.runtime.ring import RingFrame, RingReader
+from percept_ros.runtime.ring_kernel import RingCounters
 from percept_ros.types import F64, I64, CameraCalibration, CameraFrame, PointCloud
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One decoded sensor frame with the mounting of its sensor. ring: where it lies, when it lies in shared memory."""
+    """One decoded sensor frame with the mounting of its sensor. ring: where it lies, when it lies in shared memory.
+
+    trace: trace field of its message, "" = none.
+    """
 
     payload: CameraFrame | PointCloud
     base_SE3_sensor: F64
     ring: RingFrame | None = None
+    trace: str = ""
 
 
 class Sources(Protocol):
@@ -108,7 +113,7 @@ class RingSources:
         for name, reader in self._readers.items():
             running.callback(reader.close)
             prefix = LIDAR if name == LIDAR else f"camera_{name}"
-            made = subscribe(self._node, FrameReady, f"{prefix}/frame", HANDLE_QOS, _into(inbox, name))
+            made = subscribe(self._node, FrameReady, f"{prefix}/frame", HANDLE_QOS, _into(inbox, name), raw=True)
             running.callback(unsubscribe, self._node, made)
             if name != LIDAR:
                 made = subscribe(self._node, CameraInfo, f"{prefix}/camera_info", LATCHED_QOS, self._on_info(name))
@@ -116,17 +121,22 @@ class RingSources:
 
     def decode(self, sensor: str, message: Any) -> list[Arrival]:
         """See Sources."""
-        handle, frame_id = from_message(message), message.header.frame_id
+        handle, frame_id, trace = decode_handle(message)
         frame = self._readers[sensor].view(handle)
         mounted = self._extrinsics.of(sensor, frame_id, handle.stamp_ns)
         if sensor == LIDAR:
-            return [Arrival(_cloud(frame, frame_id), mounted, frame)]
+            return [Arrival(_cloud(frame, frame_id), mounted, frame, trace)]
         found = self._calibrations.get(sensor)
         if found is None:
             raise CalibrationError(f"camera '{sensor}' has no camera_info yet from its node", "no_camera_info")
         rectified = self._config.cameras[sensor].rectify
         image = CameraFrame(sensor, handle.stamp_ns, frame_id, frame.array, found, rectified, handle.is_keyframe)
-        return [Arrival(image, mounted, frame)]
+        return [Arrival(image, mounted, frame, trace)]
+
+    @property
+    def counters(self) -> dict[str, RingCounters]:
+        """What happened in the rings, by sensor."""
+        return {name: reader.counters for name, reader in self._readers.items()}
 
     def _on_info(self, name: str) -> Callable[[Any], None]:
         def take(message: Any) -> None:

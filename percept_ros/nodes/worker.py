@@ -24,7 +24,9 @@ def run_worker(
 
     def work() -> None:
         while inbox.is_open:
-            for source, message in inbox.take(None):
+            taken = inbox.take(None)
+            for (source, message), arrived_ns in zip(taken, inbox.taken_ns, strict=True):
+                inbox.arrived_ns = arrived_ns
                 handle(source, message)
 
     return start_thread(node, name, inbox, work, running)

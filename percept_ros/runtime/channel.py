@@ -20,10 +20,12 @@ import numpy.typing as npt
 from percept_ros.errors import InputError
 from percept_ros.runtime.arena import DESCRIPTOR, Arena, needed_bytes
 
-_HEADER = struct.Struct("<BBHIQq")
-"""Kind, whether a new arena comes along, number of arrays, bytes of meta, request id, deadline (monotonic ns, 0 = none)."""
+_HEADER = struct.Struct("<BBHIHQq")
+"""Kind, whether a new arena comes along, number of arrays, bytes of meta and of note, request id, deadline (monotonic ns,
+0 = none)."""
 MAX_META_BYTES = 64 * 1024
-_MAX_MESSAGE = _HEADER.size + MAX_META_BYTES + 512 * DESCRIPTOR.size
+MAX_NOTE_BYTES = 1024
+_MAX_MESSAGE = _HEADER.size + MAX_META_BYTES + MAX_NOTE_BYTES + 512 * DESCRIPTOR.size
 _FD_SPACE = socket.CMSG_SPACE(array.array("i").itemsize)
 _FIRST_ARENA_BYTES = 1 << 16
 
@@ -40,13 +42,17 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One received message. arrays: views into the sender's arena, valid until its next message."""
+    """One received message. arrays: views into the sender's arena, valid until its next message.
+
+    note: what travels beside the call: trace context on the way there, times on the way back.
+    """
 
     kind: Kind
     request: int
     deadline_ns: int
     meta: bytes
     arrays: list[npt.NDArray[Any]]
+    note: bytes = b""
 
 
 class ChannelClosed(Exception):
@@ -70,14 +76,15 @@ class Channel:
         meta: bytes = b"",
         arrays: Sequence[npt.NDArray[Any]] = (),
         deadline_ns: int = 0,
+        note: bytes = b"",
     ) -> None:
         """Send one message. Raises ChannelClosed, or InputError when meta is too long or an array cannot cross."""
-        if len(meta) > MAX_META_BYTES or len(arrays) > 512:
+        if len(meta) > MAX_META_BYTES or len(note) > MAX_NOTE_BYTES or len(arrays) > 512:
             raise InputError(f"{len(meta)} bytes of meta and {len(arrays)} arrays do not fit a message", "too_large")
         fresh = self._make_room(needed_bytes(arrays)) if arrays else False
         described = self._outgoing.put(arrays) if arrays and self._outgoing else b""
-        header = _HEADER.pack(kind, fresh, len(arrays), len(meta), request, deadline_ns)
-        parts = [header, described, meta]
+        header = _HEADER.pack(kind, fresh, len(arrays), len(meta), len(note), request, deadline_ns)
+        parts = [header, described, meta, note]
         try:
             if fresh and self._outgoing is not None:
                 socket.send_fds(self._socket, parts, [self._outgoing.fd])
@@ -116,12 +123,13 @@ class Channel:
         return True
 
     def _message(self, raw: bytes, control: list[tuple[int, int, bytes]]) -> Message:
-        kind, fresh, count, meta_bytes, request, deadline_ns = _HEADER.unpack_from(raw)
+        kind, fresh, count, meta_bytes, note_bytes, request, deadline_ns = _HEADER.unpack_from(raw)
         if fresh:
             self._adopt(control)
         start = _HEADER.size + count * DESCRIPTOR.size
         arrays = self._incoming.views(raw[_HEADER.size : start]) if count and self._incoming else []
-        return Message(Kind(kind), request, deadline_ns, raw[start : start + meta_bytes], arrays)
+        end = start + meta_bytes
+        return Message(Kind(kind), request, deadline_ns, raw[start:end], arrays, raw[end : end + note_bytes])
 
     def _adopt(self, control: list[tuple[int, int, bytes]]) -> None:
         if self._incoming is not None:

@@ -12,6 +12,7 @@ import os
 import pickle
 import signal
 import socket
+import struct
 import sys
 import time
 import traceback
@@ -25,6 +26,8 @@ from percept_ros.runtime.channel import Channel, ChannelClosed, Kind, Message
 
 Arrays = Sequence[npt.NDArray[Any]]
 _PR_SET_PDEATHSIG = 1
+CALL_NOTE = struct.Struct("<qqQQ")
+"""Note of an answer: when the work began and ended (monotonic ns), bytes of the tensor pool in use and held."""
 
 
 class Service(Protocol):
@@ -111,21 +114,34 @@ def _load(channel: Channel, message: Message) -> Service | None:
 
 
 def _answer(channel: Channel, service: Service, message: Message) -> None:
-    deadline_ns = message.deadline_ns or None
+    deadline_ns, began_ns = message.deadline_ns or None, time.monotonic_ns()
     try:
         if deadline_ns is not None and time.monotonic_ns() >= deadline_ns:
             raise DeadlineExceeded("the deadline had passed when the worker took the call")
         meta, arrays = service.handle(message.meta, message.arrays, deadline_ns)
-        channel.send(Kind.RESULT, message.request, meta, arrays)
+        channel.send(Kind.RESULT, message.request, meta, arrays, note=_note(service, began_ns))
     except Exception as exc:
-        _report(exc)
-        channel.send(Kind.ERROR, message.request, encode_error(exc))
+        _report(exc, message.note)
+        channel.send(Kind.ERROR, message.request, encode_error(exc), note=_note(service, began_ns))
 
 
-def _report(error: Exception) -> None:
-    """Errors of the tree are answers; anything else is a defect whose trace must not be lost."""
+def _note(service: Service, began_ns: int) -> bytes:
+    usage = getattr(service, "pool_bytes", None)
+    used, held = usage() if usage is not None else (0, 0)
+    return CALL_NOTE.pack(began_ns, time.monotonic_ns(), used, held)
+
+
+def _report(error: Exception, trace: bytes = b"") -> None:
+    """Errors of the tree are answers; anything else is a defect whose trace must not be lost. trace: of the frame."""
     if not isinstance(error, PerceptError):
+        if trace:
+            print(f"worker: in a call of trace {_trace_id(trace)}:", file=sys.stderr)
         traceback.print_exception(error, file=sys.stderr)
+
+
+def _trace_id(context: bytes) -> str:
+    high, low = struct.unpack_from("<QQ", context) if len(context) >= 16 else (0, 0)
+    return f"{high << 64 | low:032x}"
 
 
 def _die_with_parent(parent_pid: int) -> None:

@@ -57,6 +57,7 @@ class Standby:
         self._spare: Worker | None = None
         self._spare_from_ns = 0
         self._closed = False
+        self.last_worker: Worker | None = None
 
     def start(self) -> None:
         """Start the first worker without waiting for it, so that the caller can do other things meanwhile."""
@@ -86,16 +87,23 @@ class Standby:
         return self._spare_ready(int(timeout_s * 1e9))
 
     def call(
-        self, meta: bytes, arrays: Arrays, *, deadline_ns: int | None = None, context: Context | None = None
+        self,
+        meta: bytes,
+        arrays: Arrays,
+        *,
+        deadline_ns: int | None = None,
+        context: Context | None = None,
+        note: bytes = b"",
     ) -> tuple[bytes, list[npt.NDArray[Any]]]:
         """Run one call on the worker. The arrays returned are views, valid until the next call.
 
         Raises WorkerDied (the next call goes to the spare), DeadlineExceeded, or what the service raised.
         """
         self.counters.calls += 1
-        worker = self._ready_worker(deadline_ns)
+        self.last_worker = None
+        worker = self.last_worker = self._ready_worker(deadline_ns)
         try:
-            return worker.call(meta, arrays, deadline_ns=deadline_ns, context=context)
+            return worker.call(meta, arrays, deadline_ns=deadline_ns, context=context, note=note)
         except WorkerDied:
             self.counters.deaths += 1
             raise

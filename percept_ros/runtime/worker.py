@@ -59,6 +59,8 @@ class Worker:
         self._request = 0
         self._context_version = -1
         self._failure: PerceptError | None = None
+        self.last_call = (0, b"", 0)
+        """When the last call was sent, the note of its answer (b"" = none came) and when that came, monotonic ns."""
         self._process, sock = spawn.take()
         self._channel = Channel(sock)
         plan = {"path": [p for p in sys.path if p], "target": target, "config": dict(config)}
@@ -85,22 +87,32 @@ class Worker:
         return self.state is not State.STARTING
 
     def call(
-        self, meta: bytes, arrays: Arrays, *, deadline_ns: int | None, context: Context | None = None
+        self,
+        meta: bytes,
+        arrays: Arrays,
+        *,
+        deadline_ns: int | None,
+        context: Context | None = None,
+        note: bytes = b"",
     ) -> tuple[bytes, list[npt.NDArray[Any]]]:
         """Run one call. The arrays returned are views, valid until the next call: copy what must live longer.
 
+        note: travels along (the trace context).
+
         Raises DeadlineExceeded (the worker is LATE until it answers), WorkerDied, or what the service raised.
         """
+        self.last_call = (time.monotonic_ns(), b"", 0)
         if self.state is not State.READY:
             raise WorkerDied(f"worker {self.pid} ({self.target}) is {self.state.value}")
         if context is not None and context.version != self._context_version:
             self._send(Kind.CONTEXT, context.content)
             self._context_version = context.version
-        self._send(Kind.CALL, meta, arrays, deadline_ns or 0)
+        self._send(Kind.CALL, meta, arrays, deadline_ns or 0, note)
         message = self._receive(None if deadline_ns is None else deadline_ns - time.monotonic_ns())
         if message is None:
             self.state, self.late_since_ns = State.LATE, time.monotonic_ns()
             raise DeadlineExceeded(f"worker {self.pid} ({self.target}) did not answer by the deadline")
+        self.last_call = (self.last_call[0], message.note, time.monotonic_ns())
         if message.kind == Kind.ERROR:
             raise decode_error(message.meta)
         return message.meta, message.arrays
@@ -142,10 +154,10 @@ class Worker:
             self._process.wait(0 if self.state is State.LATE else timeout_s)
         self.kill()
 
-    def _send(self, kind: Kind, meta: bytes, arrays: Arrays = (), deadline_ns: int = 0) -> None:
+    def _send(self, kind: Kind, meta: bytes, arrays: Arrays = (), deadline_ns: int = 0, note: bytes = b"") -> None:
         self._request += 1
         try:
-            self._channel.send(kind, self._request, meta, arrays, deadline_ns)
+            self._channel.send(kind, self._request, meta, arrays, deadline_ns, note)
         except ChannelClosed as exc:
             raise self._died() from exc
 
