@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from percept_ros.simulate.shapes import Model, make
+from percept_ros.simulate.people import bicycle
+from percept_ros.simulate.shapes import Model, boxed, make
 from percept_ros.simulate.solids import Shape
 from percept_ros.types import F64, Bool, ObjectClass
 
@@ -33,20 +34,41 @@ class Layout:
 
     def actor(self, class_id: ObjectClass, pose: tuple[float, float, float], speed_mps: float) -> bool:
         """Put a random object of a class at x, y, yaw; False when there is no room."""
-        model = make(class_id, self._rng)
-        if not self.keep_clear(pose, (model.size[0] + 0.3, model.size[1] + 0.2)):
+        return self._add(make(class_id, self._rng), pose, speed_mps)
+
+    def parked_bicycle(self, pose: tuple[float, float, float]) -> bool:
+        """Put a bicycle without rider at x, y, yaw, as close to others as in a rack."""
+        return self._add(boxed(bicycle(self._rng, False), ObjectClass.BICYCLE), pose, 0.0, (0.0, 0.0))
+
+    def _add(
+        self,
+        model: Model,
+        pose: tuple[float, float, float],
+        speed_mps: float,
+        room_m: tuple[float, float] | None = None,
+    ) -> bool:
+        person = model.class_id == ObjectClass.PEDESTRIAN
+        room_m = room_m or ((0.05, 0.05) if person else (0.3, 0.2))
+        if not self.keep_clear(pose, (model.size[0] + room_m[0], model.size[1] + room_m[1])):
             return False
         self.models.append(model)
         self.actor_poses.append(pose)
         self.speeds.append(speed_mps)
         return True
 
-    def thing(self, shape: Shape, pose: tuple[float, float, float], *, solid: bool = True) -> bool:
-        """Put scenery at x, y, yaw. solid: it needs room of its own."""
+    def thing(
+        self,
+        shape: Shape,
+        pose: tuple[float, float, float],
+        *,
+        solid: bool = True,
+        ground: tuple[float, float] | None = None,
+    ) -> bool:
+        """Put scenery at x, y, yaw. solid: it needs room of its own. ground: length and width it takes; None = all it covers."""
         if solid:
             low, high = shape.extent()
             size = 2 * np.maximum(np.abs(low), np.abs(high))
-            if not self.keep_clear(pose, (float(size[0]), float(size[1]))):
+            if not self.keep_clear(pose, ground or (float(size[0]), float(size[1]))):
                 return False
         self.things.append(shape)
         self.thing_poses.append(pose)

@@ -11,7 +11,7 @@ BARK = Surface(Material.SOLID, 0.25, 0.0, (50, 70, 90))
 PANE = Surface(Material.GLASS, 0.2, 0.5, (110, 95, 80))
 
 
-def _wall_look(rng: np.random.Generator) -> Surface:
+def wall_look(rng: np.random.Generator) -> Surface:
     tone = int(rng.integers(90, 230))
     tint = rng.integers(-25, 25, 3)
     colour = tuple(int(np.clip(tone + t, 20, 250)) for t in tint)
@@ -21,7 +21,7 @@ def _wall_look(rng: np.random.Generator) -> Surface:
 def building(rng: np.random.Generator) -> Shape:
     """A house or block with windows, door recess, steps and a flat or pitched roof; front towards +x."""
     deep, wide, high = float(rng.uniform(6, 16)), float(rng.uniform(6, 30)), float(rng.uniform(3, 18))
-    shape, wall = Shape(), _wall_look(rng)
+    shape, wall = Shape(), wall_look(rng)
     shape.box((-deep / 2, deep / 2), (-wide / 2, wide / 2), (-1.0, high), wall)
     if rng.random() < 0.5:
         rise = float(rng.uniform(1.5, 4.0))
@@ -48,7 +48,7 @@ def wall(rng: np.random.Generator) -> Shape:
     """A low or tall garden wall, along x."""
     half, high = float(rng.uniform(2, 14)), float(rng.uniform(0.5, 3.0))
     shape = Shape()
-    shape.box((-half, half), (-0.15, 0.15), (-0.5, high), _wall_look(rng))
+    shape.box((-half, half), (-0.15, 0.15), (-0.5, high), wall_look(rng))
     return shape
 
 
@@ -187,7 +187,7 @@ def barrier(rng: np.random.Generator, half: float, kind: int) -> Shape:
         concrete = Surface(Material.SOLID, float(rng.uniform(0.25, 0.5)), 0.0, (170, 170, 170))
         shape.frustum(2, (-half, half, -0.3, 0.3), -0.2, (-half, half, -0.1, 0.1), 0.85, concrete)
     elif kind == 2:
-        shape.box((-half, half), (-0.1, 0.1), (-0.3, float(rng.uniform(2.5, 2.7))), _wall_look(rng))
+        shape.box((-half, half), (-0.1, 0.1), (-0.3, float(rng.uniform(2.5, 2.7))), wall_look(rng))
     else:
         shape.box((-half, half), (-0.03, 0.03), (0.05, 1.2), Surface(Material.FENCE, 0.35, 0.4, (120, 120, 120)))
     return shape
@@ -209,7 +209,7 @@ def kerb(rng: np.random.Generator, half: float = 20.0, wide: float = 2.0) -> Sha
 def clutter(rng: np.random.Generator) -> Shape:
     """A bin, cabinet, cone, bench, pallet, heap of boxes or shelter: things of an object's size that are none."""
     shape, kind = Shape(), rng.random()
-    look = _wall_look(rng)
+    look = wall_look(rng)
     if kind < 0.25:
         r = float(rng.uniform(0.2, 0.45))
         shape.prism(2, (0.0, 0.0, -0.05), float(rng.uniform(0.7, 1.4)), (r, r * 1.1), look)

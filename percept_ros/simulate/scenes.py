@@ -12,18 +12,22 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from percept_ros.simulate import scenery
+from percept_ros.simulate import roadside, scenery
 from percept_ros.simulate.backdrop import backdrop, close_in
 from percept_ros.simulate.camera import Camera, Look, render
 from percept_ros.simulate.ground import Street, random_ground
 from percept_ros.simulate.layout import Layout
-from percept_ros.simulate.lidar import Ground, LidarModel, sweep
+from percept_ros.simulate.lidar import Ground, LidarModel, Scan, sweep
 from percept_ros.simulate.sensors import ego_body, mounted, random_lidar
 from percept_ros.simulate.solids import SCENERY, Solids, place
 from percept_ros.types import F32, F64, I64, U8, ObjectClass
 
 C = ObjectClass
 TRAFFIC = ((C.CAR, 0.72), (C.TRUCK, 0.09), (C.BUS, 0.04), (C.TRAILER, 0.03), (C.MOTORCYCLE, 0.05), (C.BICYCLE, 0.07))
+TWIN_SHARE = 0.15
+"""Share of the sweeps that two 32-beam sensors above each other make."""
+QUIET_SHARE = 0.35
+"""Share of the streets with little traffic, where most returns are scenery."""
 EGO_CLEAR_M = (6.0, 2.6)
 
 
@@ -93,8 +97,11 @@ def _fill(
 ) -> None:
     count, width, middle = lanes
     busy = rng.uniform(0.15, 1.0)
+    quiet = rng.random() < QUIET_SHARE
     for index in range(count):
         for side, yaw in ((-1.0, 0.0), (1.0, np.pi)):
+            if quiet and rng.random() < 0.7:
+                continue
             y = middle + side * (index + 0.5) * width
             _lane(layout, rng, (0.0, y), yaw, 75.0, busy, rng.uniform(0, 20))
     if crossing is not None:
@@ -105,7 +112,7 @@ def _fill(
         close_in(layout, rng, edges)
     parking = rng.random() + (1.0 if motorway else 0.0)
     for edge, out in ((edges[0], -1.0), (edges[1], 1.0)):
-        if parking < 0.6:
+        if parking < (0.25 if quiet else 0.6):
             _parked(layout, rng, edge, out)
         if not motorway:
             _pavement(layout, rng, edge, out, busy)
@@ -114,7 +121,11 @@ def _fill(
             class_id = C(rng.choice([C.CAR, C.CAR, C.CAR, C.TRUCK, C.PEDESTRIAN, C.BICYCLE, C.MOTORCYCLE, C.BUS]))
             speed = 0.0 if rng.random() < 0.6 else float(rng.uniform(0, 6))
             layout.actor(class_id, (*rng.uniform(-60, 60, 2), rng.uniform(-np.pi, np.pi)), speed)
-    _roadside(layout, rng, edges, rng.uniform(0.3, 1.7))
+    if kind > 0.7:
+        roadside.scatter(layout, rng)
+    if not motorway and rng.random() < 0.8:
+        roadside.dress(layout, rng, edges)
+    _roadside(layout, rng, edges, rng.uniform(0.3, 1.7) * (0.7 if motorway else 0.5))
     backdrop(layout, rng, edges)
 
 
@@ -145,7 +156,7 @@ def _lane(
 
 def _parked(layout: Layout, rng: np.random.Generator, edge: float, out: float) -> None:
     angle = float(rng.choice([0.0, 0.0, np.pi / 2, np.pi / 4]))
-    step, inset = (6.0, -1.1) if angle == 0.0 else (3.0, 2.3)
+    step, inset = (float(rng.uniform(5.2, 7.0)), -1.1) if angle == 0.0 else (float(rng.uniform(2.5, 3.2)), 2.3)
     first, last = np.sort(rng.uniform(-60, 60, 2))
     for x in np.arange(first, last, step):
         if rng.random() < 0.8:
@@ -232,7 +243,8 @@ def _freeze(layout: Layout, ground: Ground, street: Street) -> Scene:
 
 def scan(scene: Scene, rng: np.random.Generator, model: LidarModel | None = None, threads: int = 1) -> Sample:
     """One full-circle sweep of a scene from a random mounting. Ego motion is taken as compensated."""
-    model = random_lidar(rng) if model is None else model
+    twin = model is None and rng.random() < TWIN_SHARE
+    model = random_lidar(rng, "vlp32" if twin else None) if model is None else model
     height, lever = float(rng.uniform(1.5, 2.2)), float(rng.uniform(-0.5, 1.0))
     tilt = np.radians(np.clip(rng.normal(0, 0.5, 2), -1.5, 1.5))
     wrong = float(np.clip(rng.normal(0, 0.05), -0.15, 0.15))
@@ -241,6 +253,8 @@ def scan(scene: Scene, rng: np.random.Generator, model: LidarModel | None = None
     nominal[:3, 3] = lever, 0.0, height
     solids = Solids.join([scene.solids, ego_body(rng, lever, height)])
     result = sweep(solids, scene.ground, model, actual, int(rng.integers(2**31)), threads=threads)
+    if twin:
+        result = _with_second(result, solids, scene.ground, model, actual, rng, threads)
     shift = nominal @ np.linalg.inv(actual)
     boxes = scene.boxes.copy()
     boxes[:, :3] = boxes[:, :3] @ shift[:3, :3].T + shift[:3, 3]
@@ -257,8 +271,32 @@ def scan(scene: Scene, rng: np.random.Generator, model: LidarModel | None = None
         scene.velocity_mps,
         inside,
         nominal[:3, 3].copy(),
-        model.beams,
+        model.beams * (2 if twin else 1),
         shift,
+    )
+
+
+def _with_second(
+    first: Scan,
+    solids: Solids,
+    ground: Ground,
+    model: LidarModel,
+    local_SE3_sensor: F64,
+    rng: np.random.Generator,
+    threads: int,
+) -> Scan:
+    """The returns of a sensor and of a like one just below it, turned half round, in the frame of the first."""
+    own = mounted(np.radians(rng.normal(0, 0.3, 2)), 0.0, -float(rng.uniform(0.08, 0.35)))
+    own[:2, :2] = -own[:2, :2]
+    second = sweep(solids, ground, model, local_SE3_sensor @ own, int(rng.integers(2**31)), threads=threads)
+    moved = (second.points @ own[:3, :3].T + own[:3, 3]).astype(np.float32)
+    ring = (second.ring + model.beams).astype(np.uint16)
+    return Scan(
+        np.concatenate([first.points, moved]),
+        np.concatenate([first.intensity, second.intensity]),
+        np.concatenate([first.ring, ring]),
+        np.concatenate([first.time_offset_s, second.time_offset_s]),
+        np.concatenate([first.object, second.object]),
     )
 
 

@@ -23,15 +23,25 @@ if TYPE_CHECKING:
 TARGETS = ("heat", "mask", "box", "weight")
 
 
+_LIST_STEPS = 250
+"""The folder is listed again after so many steps, for it may be filled meanwhile."""
+
+
+def _listed(folder: Path) -> list[Path]:
+    files = sorted(folder.glob("*.npz"))
+    if not files:
+        raise ConfigError(f"no scans (*.npz) in '{folder}': simulate some first")
+    return files
+
+
 def batches(folder: Path, recipe: Recipe, start_step: int) -> Iterator[list[Sample]]:
     """Endless batches of the scans in ``folder``; step k is the same whenever the folder holds the same scans."""
     maker = WindowMaker(recipe.window_cells, recipe.windows_per_scan)
     scans_a_step = max(1, recipe.batch // recipe.windows_per_scan)
-    step = start_step
+    files, step = _listed(folder), start_step
     while True:
-        files = sorted(folder.glob("*.npz"))
-        if not files:
-            raise ConfigError(f"no scans (*.npz) in '{folder}': simulate some first")
+        if step % _LIST_STEPS == 0:
+            files = _listed(folder)
         rng = np.random.default_rng((recipe.seed, step))
         samples: list[Sample] = []
         for index in rng.integers(0, len(files), scans_a_step):
