@@ -6,17 +6,16 @@ from contextlib import ExitStack
 from typing import Any
 
 from percept_ros.config import Config
-from percept_ros.core.prediction import predict_classical
 from percept_ros.core.tracking import Tracker
 from percept_ros.detectors.chain import DetectorChain
 from percept_ros.detectors.detector import Detector, ImageDetector
 from percept_ros.detectors.learned import WITH_CAMERAS
 from percept_ros.detectors.open import GEOMETRIC
+from percept_ros.detectors.predictor import PathPredictor
 from percept_ros.errors import ModelError
 from percept_ros.inference.breaker import BreakerSettings
 from percept_ros.inference.manifest import find_model, load_manifest
 from percept_ros.pipeline import Pipeline
-from percept_ros.types import Tracks
 
 ISOLATED = "process"
 
@@ -40,7 +39,7 @@ def build_pipeline(config: Config, *, seed: int | None = None, isolation: str | 
             chain,
             images,
             tracker,
-            predict=lambda tracks: _predict(tracks, config),
+            predictor=_predictor(config, stack),
             base_frame=config.frames.base,
             detect_ms=config.budget.detect_ms,
             health=config.health,
@@ -69,9 +68,15 @@ def make_detector(name: str, config: Config, isolation: str) -> Detector:
     arguments: dict[str, Any] = {"name": name, "frame_id": config.frames.base, "engine": engine}
     if isolation == ISOLATED:
         from percept_ros.detectors.process import DetectorSpec, ProcessDetector
+        from percept_ros.runtime.standby import WorkerLimits
 
-        spec = DetectorSpec("percept_ros.detectors.open:open_detector", arguments, cameras=looks_at_images(name))
-        return ProcessDetector(spec)
+        spec = DetectorSpec(
+            "percept_ros.detectors.open:open_detector",
+            arguments,
+            cameras=looks_at_images(name),
+            priority=config.realtime.priority,
+        )
+        return ProcessDetector(spec, WorkerLimits(rss_mb=int(config.detector.worker_memory_mb)))
     from percept_ros.detectors.open import open_detector
 
     return open_detector(**arguments)
@@ -95,7 +100,10 @@ def _image_detector(config: Config, isolation: str, stack: ExitStack) -> ImageDe
         from percept_ros.detectors.process import DetectorSpec, ProcessImageDetector
 
         spec = DetectorSpec(
-            "percept_ros.detectors.image:ImageDetector", {"folder": folder, "engine": engine}, cloud=False
+            "percept_ros.detectors.image:ImageDetector",
+            {"folder": folder, "engine": engine},
+            cloud=False,
+            priority=config.realtime.priority,
         )
         detector = ProcessImageDetector(spec)
     else:
@@ -107,5 +115,9 @@ def _image_detector(config: Config, isolation: str, stack: ExitStack) -> ImageDe
     return detector
 
 
-def _predict(tracks: Tracks, config: Config) -> Any:
-    return predict_classical(tracks, config.prediction)
+def _predictor(config: Config, stack: ExitStack) -> PathPredictor:
+    """Runs in this process: a call of its small network takes about a millisecond."""
+    predictor = PathPredictor(config.prediction, config.prediction.model, budget_ms=config.budget.predict_ms)
+    stack.callback(predictor.close)
+    predictor.load()
+    return predictor

@@ -132,6 +132,10 @@ class TrackingConfig:
 class PredictionConfig:
     """Path prediction."""
 
+    model: str = setting("", "model folder, or name of one in models/; empty = turn rate and constant velocity")
+    reset_on_key_frame: bool = setting(
+        False, "forget the network's state at key frames of a camera stream (scene cuts)"
+    )
     step_s: float = setting(0.1, "time between path points", low=0.02, high=1.0)
     vehicle_horizon_s: float = setting(3.0, "how far vehicles are predicted", low=0.1, high=10.0)
     pedestrian_horizon_s: float = setting(4.8, "how far pedestrians and cyclists are predicted", low=0.1, high=10.0)
@@ -275,6 +279,13 @@ class ObserveConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RealtimeConfig:
+    """Scheduling of the node processes while active."""
+
+    priority: int = setting(0, "SCHED_FIFO priority of all threads and of engine workers; 0 = ordinary", low=0, high=90)
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything that can be set."""
 
@@ -287,6 +298,7 @@ class Config:
     prediction: PredictionConfig = setting(PredictionConfig(), "path prediction")
     tracking: TrackingConfig = setting(TrackingConfig(), "tracking")
     fusion: FusionConfig = setting(FusionConfig(), "fusion node")
+    realtime: RealtimeConfig = setting(RealtimeConfig(), "scheduling")
     budget: BudgetConfig = setting(BudgetConfig(), "time budgets")
     health: HealthConfig = setting(HealthConfig(), "ladder, circuit breakers, semantic health")
     gateway: GatewayConfig = setting(GatewayConfig(), "HTTP gateway")

@@ -35,8 +35,9 @@ MAY_IMPORT |= {
     "train": EVERYTHING | {"simulate", "evaluate", "replay"},
     "replay": EVERYTHING | {"evaluate", "simulate"},
     "gateway": EVERYTHING | {"replay"},
-    "nodes": EVERYTHING | {"replay"},
-    "cli": EVERYTHING | {"simulate", "evaluate", "train", "replay", "gateway", "nodes"},
+    "soak": EVERYTHING | {"simulate", "replay"},
+    "nodes": EVERYTHING | {"replay", "simulate", "soak"},
+    "cli": EVERYTHING | {"simulate", "evaluate", "train", "replay", "gateway", "soak", "nodes"},
 }
 ROS = frozenset(
     {"rclpy", "sensor_msgs", "std_msgs", "geometry_msgs", "nav_msgs", "visualization_msgs", "lifecycle_msgs", "tf2_ros",

@@ -18,6 +18,7 @@ DETECTORS = {
     "pillars": "percept_ros.detectors.pointpillars:PointPillarsDetector",
     "points": "percept_ros.detectors.pointpillars:PointPillarsDetector",
     "centerpoint": "percept_ros.detectors.centerpoint:CenterPointDetector",
+    "drill": "percept_ros.detectors.drill:DrilledDetector",
 }
 """Kind of the manifest's preprocessing -> "module:Class", imported when a model asks for it. Constructors take the folder and
 ``frame_id``."""

@@ -24,6 +24,7 @@ from percept_ros.detectors.wire import (
 from percept_ros.errors import EngineClosed, InferenceError
 from percept_ros.inference.buffers import shared_pool
 from percept_ros.runtime.hosted import CALL_NOTE, resolve
+from percept_ros.runtime.realtime import raise_process
 from percept_ros.runtime.standby import Standby, StandbyCounters, WorkerLimits
 from percept_ros.types import Detections, Detections2D, SensorSet, WorkerCall
 
@@ -35,19 +36,22 @@ Answer = TypeVar("Answer")
 class DetectorSpec:
     """How the worker makes the detector: ``factory`` is ``module:function``, called as ``function(**arguments)``.
 
-    arguments: picklable. cloud, cameras: which sensors the detector looks at; the others are not sent.
+    arguments: picklable. cloud, cameras: which sensors the detector looks at; the others are not sent. priority: of
+    SCHED_FIFO once it is loaded, 0 = ordinary.
     """
 
     factory: str
     arguments: Mapping[str, Any]
     cloud: bool = True
     cameras: bool = True
+    priority: int = 0
 
 
 class _InProcess(Generic[Answer]):
     def __init__(self, spec: DetectorSpec, limits: WorkerLimits | None = None) -> None:
         self.spec = spec
-        self._standby = Standby(_HOST, {"factory": spec.factory, "arguments": dict(spec.arguments)}, limits)
+        plan = {"factory": spec.factory, "arguments": dict(spec.arguments), "priority": spec.priority}
+        self._standby = Standby(_HOST, plan, limits)
         self._words = Vocabulary()
         self._context = self._words.context
         self._described: tuple[str, str] | None = None
@@ -142,11 +146,14 @@ class DetectorService:
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._detector = resolve(config["factory"])(**config["arguments"])
+        self._priority = int(config.get("priority", 0))
         self._entries: list[Any] = []
 
     def load(self) -> bytes:
         """Load the detector; answers its model id and hash."""
         self._detector.load()
+        if self._priority:
+            raise_process(self._priority)
         return f"{self._detector.model}\n{getattr(self._detector, 'artefact_sha256', '')}".encode()
 
     def context(self, context: bytes) -> None:

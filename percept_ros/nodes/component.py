@@ -14,6 +14,7 @@ from rclpy.parameter import Parameter
 
 from percept_ros.config import Config
 from percept_ros.nodes import parameters
+from percept_ros.runtime import realtime
 
 SUCCESS, FAILURE, ERROR = (
     TransitionCallbackReturn.SUCCESS,
@@ -99,6 +100,8 @@ class Component(LifecycleNode):
         except Exception as exc:
             return self._failed("activate", exc)
         self.active = True
+        if self.config.realtime.priority:
+            realtime.raise_process(self.config.realtime.priority)
         return outcome
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,6 +23,11 @@ from percept_ros.nodes.names import CAMERA_PREFIX as PREFIX
 from percept_ros.settings import to_dict
 
 _STOP_S = 8.0
+_LOOK_S = 0.02
+_START_NICE = -15
+"""Niceness of a process that starts in a fleet with real-time priority: it has to be back soon, but runs behind the others."""
+_LONGEST_BACK_OFF_S = 5.0
+_STABLE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +66,38 @@ def _without_empty(tree: Any) -> Any:
     return {key: _without_empty(value) for key, value in tree.items() if value not in ({}, [], None)}
 
 
-class Fleet:
-    """Starts the processes on entry and ends them on exit: SIGINT first, SIGKILL for what does not end."""
+@dataclass(frozen=True, slots=True)
+class Respawned:
+    """A process that ended by itself and was started again. Times are monotonic; status: its exit status."""
 
-    def __init__(self, plan: Sequence[NodeProcess], config: Config, folder: Path, namespace: str) -> None:
+    name: str
+    ended_ns: int
+    started_ns: int
+    status: int
+
+
+class Fleet:
+    """Starts the processes on entry and ends them on exit: SIGINT first, SIGKILL for what does not end.
+
+    respawn: start again, at once and then with growing pauses, whatever ends by itself; ``respawned`` tells.
+    """
+
+    def __init__(
+        self, plan: Sequence[NodeProcess], config: Config, folder: Path, namespace: str, *, respawn: bool = False
+    ) -> None:
         self._plan, self._config, self._folder, self._namespace = plan, config, folder, namespace
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.respawned: list[Respawned] = []
+        self._respawn, self._stopping = respawn, threading.Event()
+        self._watch = threading.Thread(target=self._tend, name="fleet", daemon=True)
         self._stack = ExitStack()
 
     def __enter__(self) -> Fleet:
         self._parameters = parameter_file(self._config, self._folder / "parameters.yaml")
         for item in self._plan:
             self.start(item)
+        if self._respawn:
+            self._watch.start()
         return self
 
     def start(self, item: NodeProcess) -> subprocess.Popen[bytes]:
@@ -83,12 +111,42 @@ class Fleet:
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
             start_new_session=True,
         )
+        if self._config.realtime.priority:
+            with contextlib.suppress(OSError):  # not permitted: it starts at ordinary speed
+                os.setpriority(os.PRIO_PROCESS, process.pid, _START_NICE)
         self.processes[key] = process
         return process
+
+    def _tend(self) -> None:
+        """Start again what ended. Runs in a thread that lives as long as the fleet: it is the parent of what it starts."""
+        quick: dict[str, int] = {}
+        due: dict[str, tuple[float, int]] = {}
+        items = {item.name or item.executable: item for item in self._plan}
+        while not self._stopping.wait(_LOOK_S):
+            now_s = time.monotonic()
+            for name, item in items.items():
+                status = self.processes[name].poll()
+                if status is None:
+                    continue
+                if name not in due:
+                    quick[name] = quick.get(name, -1) + 1 if self._died_young(name, now_s) else 0
+                    pause_s = min(_LONGEST_BACK_OFF_S, 0.2 * 2.0 ** quick[name]) if quick[name] else 0.0
+                    due[name] = (now_s + pause_s, time.monotonic_ns())
+                if now_s >= due[name][0]:
+                    self.start(item)
+                    _, ended_ns = due.pop(name)
+                    self.respawned.append(Respawned(name, ended_ns, time.monotonic_ns(), status))
+
+    def _died_young(self, name: str, now_s: float) -> bool:
+        started = [item.started_ns for item in self.respawned if item.name == name]
+        return bool(started) and now_s - started[-1] * 1e-9 < _STABLE_S
 
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._stopping.set()
+        if self._watch.is_alive():
+            self._watch.join()
         for process in self.processes.values():
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)

@@ -37,7 +37,7 @@ class BagPlayer(Node):
             if topic.startswith(self._skip) or (found := message_class(kind)) is None:
                 self.get_logger().info(f"{topic} ({kind}) is not played")
                 continue
-            self._topic_publishers[topic] = self.create_publisher(found, topic, _qos(topic, kind))
+            self._topic_publishers[topic] = self.create_publisher(found, topic, topic_qos(topic, kind))
 
     def wait_for_listeners(self, limit_s: float, pause: threading.Event) -> bool:
         """Wait until every topic has a subscriber, at most ``limit_s``; False when some have none."""
@@ -95,7 +95,8 @@ def _moved_transforms(raw: bytes, by_ns: int) -> bytes:
     return bytes(serialize_message(message))
 
 
-def _qos(topic: str, kind: str) -> QoSProfile:
+def topic_qos(topic: str, kind: str) -> QoSProfile:
+    """Quality of service that a player gives a topic."""
     if topic.endswith("/tf_static") or kind in _LATCHED:
         return _LATCHED_QOS
     return _SENSOR_QOS if kind in _SENSOR_TYPES else _RELIABLE_QOS

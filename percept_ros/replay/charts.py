@@ -26,7 +26,7 @@ MODE_COLOURS = {
 LONGEST_LIVES = 60
 
 
-def _figure(width: float, height: float, draw: Callable[[Any], None]) -> str:
+def svg_figure(width: float, height: float, draw: Callable[[Any], None]) -> str:
     """SVG of one drawing."""
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -63,7 +63,7 @@ def latency_chart(record: ReplayRecord) -> str:
         axes.set_xlim(left=0)
         axes.legend(frameon=False)
 
-    return _figure(5.6, 2.8, draw)
+    return svg_figure(5.6, 2.8, draw)
 
 
 def _seconds(record: ReplayRecord) -> Any:
@@ -91,7 +91,7 @@ def timeline_chart(record: ReplayRecord) -> str:
         axes.set_ylim(bottom=-0.2 * top)
         axes.legend(frameon=False, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
-    return _figure(11.4, 2.6, draw)
+    return svg_figure(11.4, 2.6, draw)
 
 
 def lives_chart(record: ReplayRecord) -> str:
@@ -108,7 +108,7 @@ def lives_chart(record: ReplayRecord) -> str:
         axes.set_xlabel("time in the recording (s)")
         axes.set_ylabel("track")
 
-    return _figure(11.4, 0.9 + 0.17 * max(3, len(lives)), draw)
+    return svg_figure(11.4, 0.9 + 0.17 * max(3, len(lives)), draw)
 
 
 def _draw_life(axes: Any, row: int, life: LifeLine, first_ns: int) -> None:

@@ -5,10 +5,12 @@ What the machine does not permit is not an error: it is reported once, with what
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import logging
 import os
 import resource
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -189,6 +191,27 @@ def _effective_capabilities() -> int:
 @cache
 def _sleep_kernel() -> Callable[[int], Any]:
     return bind("percept_sleep_until", [ctypes.c_int64])
+
+
+def raise_process(priority: int, leave: Sequence[str] = ("percept-spawner",)) -> Refusal | None:
+    """Give every thread of this process SCHED_FIFO ``priority``; threads that they start inherit it.
+
+    leave: names of Python threads that stay as they are: what starts child processes, which would inherit it too.
+    What is not permitted is logged and returned.
+    """
+    left = {thread.native_id for thread in threading.enumerate() if thread.name in leave}
+    fifo = os.sched_param(priority)
+
+    def step() -> None:
+        for task in os.listdir("/proc/self/task"):
+            if int(task) not in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.sched_setscheduler(int(task), os.SCHED_FIFO, fifo)
+
+    refusal = _attempt("priority", step)
+    if refusal is not None:
+        _log.warning("real-time %s", refusal)
+    return refusal
 
 
 def reset(processors: Sequence[int] = ()) -> None:

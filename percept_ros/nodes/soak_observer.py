@@ -1,0 +1,128 @@
+"""Watches the tracks from outside and writes down what came, when, and whether it was valid; a process of its own.
+
+    python -m percept_ros.nodes.soak_observer JOB.json
+
+Trusts nothing: bytes are read by soak/array_reader.py. Prints ``mode N`` when the mode changes. Ends with standard input.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import rclpy
+from rclpy.executors import ExternalShutdownException
+from rclpy.experimental.events_executor import EventsExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+
+from percept_ros.msg import ObstacleTrackArray, PerceptionStatus
+from percept_ros.nodes.status import STATUS_QOS
+from percept_ros.runtime.realtime import TaskTiming, apply
+from percept_ros.soak.array_reader import SeenArray, read_array
+
+
+@dataclass(frozen=True, slots=True)
+class ObserverJob:
+    """tracks, status: topics. seen: file of JSON lines. priority: SCHED_FIFO, 0 = none."""
+
+    tracks: str
+    status: tuple[str, ...]
+    seen: str
+    priority: int = 0
+
+
+class Observer(Node):
+    """One line for each array and each change of the status."""
+
+    def __init__(self, job: ObserverJob, seen: TextIO) -> None:
+        super().__init__("soak_observer")
+        self._seen, self._mode = seen, -1
+        self._said: dict[str, tuple[int, str]] = {}
+        self.create_subscription(ObstacleTrackArray, job.tracks, self._on_tracks, QoSProfile(depth=50), raw=True)
+        for topic in job.status:
+            self.create_subscription(
+                PerceptionStatus, topic, lambda message, topic=topic: self._on_status(topic, message), STATUS_QOS
+            )
+
+    def _on_tracks(self, raw: bytes) -> None:
+        at_ns, wall_ns = time.monotonic_ns(), time.time_ns()
+        try:
+            array = read_array(raw)
+        except ValueError as exc:
+            self._write({"at_ns": at_ns, "wall_ns": wall_ns, "invalid": str(exc)})
+            return
+        self._write({"at_ns": at_ns, "wall_ns": wall_ns, **_plain(array)})
+        if array.mode != self._mode:
+            self._mode = array.mode
+            print(f"mode {array.mode} {at_ns}", flush=True)
+
+    def _on_status(self, topic: str, message: PerceptionStatus) -> None:
+        said = (int(message.mode), str(message.cause))
+        if self._said.get(topic) != said:
+            self._said[topic] = said
+            entry = {"status": topic, "at_ns": time.monotonic_ns(), "mode": said[0], "cause": said[1]}
+            self._write({**entry, "health": float(message.health)})
+
+    def _write(self, entry: dict[str, object]) -> None:
+        self._seen.write(json.dumps(entry) + "\n")
+
+
+def _plain(array: SeenArray) -> dict[str, object]:
+    tracks = [
+        [t.id, t.state, *(round(v, 3) for v in (t.x_m, t.y_m, t.vx_mps, t.vy_mps, t.existence, t.age_s, t.since_s))]
+        for t in array.tracks
+    ]
+    return {
+        "stamp_ns": array.stamp_ns,
+        "oldest_ns": array.oldest_ns,
+        "publish_ns": array.publish_ns,
+        "mode": array.mode,
+        "absent": list(array.absent),
+        "model": array.model,
+        "sequence": array.sequence,
+        "tracks": tracks,
+    }
+
+
+def main(arguments: list[str]) -> int:
+    """Run the job file."""
+    tree = json.loads(Path(arguments[1]).read_text(encoding="utf-8"))
+    job = ObserverJob(tree["tracks"], tuple(tree["status"]), tree["seen"], tree["priority"])
+    rclpy.init()
+    executor = EventsExecutor()
+    with Path(job.seen).open("w", encoding="utf-8", buffering=1 << 16) as seen:
+        node = Observer(job, seen)
+        executor.add_node(node)
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        if job.priority:
+            apply(TaskTiming(priority=job.priority))
+        ended = threading.Event()
+        threading.Thread(target=_wait_for_end, args=(ended,), daemon=True).start()
+        print("ready", flush=True)
+        try:
+            while not ended.is_set():
+                executor.spin_once(0.2)
+        except (KeyboardInterrupt, ExternalShutdownException):
+            pass
+        executor.shutdown()
+        node.destroy_node()
+    rclpy.try_shutdown()
+    return 0
+
+
+def _wait_for_end(ended: threading.Event) -> None:
+    sys.stdin.read()
+    ended.set()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))
