@@ -20,16 +20,17 @@ from percept_ros.core.prediction import extrapolate
 from percept_ros.core.sync import Synchroniser
 from percept_ros.core.sync_types import SyncedSet, SyncSettings
 from percept_ros.errors import InputError, PerceptError, StampError, TransformError
+from percept_ros.health.probes import ProbeState
 from percept_ros.msg import ObstacleTrackArray
 from percept_ros.nodes.complaints import Complaints
 from percept_ros.nodes.component import Component
-from percept_ros.nodes.convert import stamp_ns
 from percept_ros.nodes.ego import EgoMotion
 from percept_ros.nodes.extrinsics import Extrinsics
 from percept_ros.nodes.foreign import available_outputs
 from percept_ros.nodes.inbox import Inbox, pause_s
 from percept_ros.nodes.markers import TrackMarkers, status_marker
 from percept_ros.nodes.names import CAMERA_PREFIX, LIDAR
+from percept_ros.nodes.probe_report import ProbeReport, perception_state
 from percept_ros.nodes.pulse import Pulse
 from percept_ros.nodes.qos import LATCHED_QOS, TRACK_QOS
 from percept_ros.nodes.sources import Arrival, DirectSources, RingSources, Sources
@@ -49,6 +50,9 @@ class FusionNode(Component):
 
     def __init__(self, name: str = "fusion", **options: Any) -> None:
         super().__init__(name, **options)
+        self.turned_ns = time.monotonic_ns()
+        """When the worker last went round (monotonic); kept by the worker."""
+        self._probes = ProbeReport(self, self._probe_state)
 
     def acquire(self, held: ExitStack) -> None:
         """Models, publishers, transforms."""
@@ -81,7 +85,7 @@ class FusionNode(Component):
 
     def start(self, running: ExitStack) -> None:
         """Status, subscriptions, worker."""
-        self._board = StatusBoard(self, self.complaints, self.config.budget)
+        self._board = StatusBoard(self, self.complaints, self.config.budget, self.config.health)
         self._board.start(running)
         self._ego = EgoMotion(self, self.config, self._transforms, self.complaints)
         self._ego.start(running)
@@ -116,6 +120,7 @@ class FusionNode(Component):
         self._tracks.publish(raw)
         previous = self._board.mode
         self._board.ego_motion, self._board.breakers = self._ego.source, self.pipeline.breakers
+        self._board.verdict = self.pipeline.semantic.verdict
         if stamps := result.sensors.stamps_ns:
             self._board.frame(result, (publish_ns - stamps[0]) * 1e-6)
         elif result.mode is not previous:
@@ -136,6 +141,15 @@ class FusionNode(Component):
             self.recorder.beat(result.mode, result.tracks)
         elif stamps := result.sensors.stamps_ns:
             self.recorder.finish(frame, result, publish_ns - stamps[0], {"sequence": sequence})
+
+    def _probe_state(self) -> ProbeState:
+        board = self._board if self.active else None
+        return perception_state(self.get_name(), board, self.turned_ns, self.config.health)
+
+    def close(self) -> None:
+        """Release what is held; the probes' state goes away."""
+        self._probes.close()
+        super().close()
 
     def leave_active(self, why: str) -> None:
         """Deactivate from any thread; the supervisor activates the node again."""
@@ -181,6 +195,7 @@ class FusionWorker:
     def run(self) -> None:
         """Until the inbox closes."""
         while self._inbox.is_open:
+            self._node.turned_ns = time.monotonic_ns()
             due_ns = min(self._sync.next_deadline_ns or self._pulse.due_ns, self._pulse.due_ns)
             wait_s = max(0.001, pause_s(due_ns, self._node.now_ns()))
             ready: list[SyncedSet[Any, Any]] = []
@@ -209,7 +224,7 @@ class FusionWorker:
             arrivals = self._sources.decode(sensor, message)
         except (InputError, TransformError) as exc:
             reason = self._refuse(sensor, exc)
-            return self._sync.note_invalid(sensor, stamp_ns(message.header.stamp), self._node.now_ns(), reason)
+            return self._sync.note_invalid(sensor, self._sources.stamp_ns(message), self._node.now_ns(), reason)
         ready: list[SyncedSet[Any, Any]] = []
         for arrival in arrivals:
             ready += self._synchronise(sensor, arrival)
@@ -223,9 +238,12 @@ class FusionWorker:
         if self._node.recorder is not None:
             node_name = sensor if sensor == LIDAR else f"{CAMERA_PREFIX}{sensor}"
             self._node.recorder.arrived(arrival.payload, node_name, arrival.trace, self._inbox.arrived_ns)
+        now_ns = self._node.now_ns()
+        waited_ns = time.monotonic_ns() - self._inbox.arrived_ns
+        self._pipeline.semantic.clocks.arrived(sensor, arrival.payload.stamp_ns, now_ns - waited_ns)
         add = self._sync.add_cloud if sensor == LIDAR else self._sync.add_image
         try:
-            return add(arrival.payload, self._node.now_ns())
+            return add(arrival.payload, now_ns)
         except InputError as exc:
             self._complaints.say(sensor, exc.reason, str(exc))
             return []

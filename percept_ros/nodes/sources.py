@@ -21,7 +21,7 @@ from percept_ros.errors import CalibrationError, InputError
 from percept_ros.msg import FrameReady
 from percept_ros.nodes.camera_input import CameraInput, image_type, info_topic
 from percept_ros.nodes.complaints import Complaints
-from percept_ros.nodes.convert import calibration
+from percept_ros.nodes.convert import calibration, stamp_ns
 from percept_ros.nodes.extrinsics import Extrinsics
 from percept_ros.nodes.filters import subscribe, unsubscribe
 from percept_ros.nodes.handles import decode_handle
@@ -58,6 +58,10 @@ class Sources(Protocol):
         """Frames of one message. Raises InputError or TransformError."""
         ...
 
+    def stamp_ns(self, message: Any) -> int:
+        """Sensor stamp of a message; 0 where even that cannot be read."""
+        ...
+
 
 class DirectSources:
     """Decodes the sensor topics in this process (small machines, debugging)."""
@@ -89,6 +93,10 @@ class DirectSources:
             return [Arrival(cloud, base_SE3_lidar)]
         frames = self._cameras[sensor].decode(message)
         return [Arrival(f, self._extrinsics.of(sensor, f.frame_id, f.stamp_ns)) for f in frames]
+
+    def stamp_ns(self, message: Any) -> int:
+        """See Sources."""
+        return stamp_ns(message.header.stamp)
 
     def _on_info(self, name: str, topic: str) -> Callable[[Any], None]:
         def take(message: Any) -> None:
@@ -132,6 +140,13 @@ class RingSources:
         rectified = self._config.cameras[sensor].rectify
         image = CameraFrame(sensor, handle.stamp_ns, frame_id, frame.array, found, rectified, handle.is_keyframe)
         return [Arrival(image, mounted, frame, trace)]
+
+    def stamp_ns(self, message: Any) -> int:
+        """See Sources."""
+        try:
+            return decode_handle(message).handle.stamp_ns
+        except InputError:
+            return 0
 
     @property
     def counters(self) -> dict[str, RingCounters]:

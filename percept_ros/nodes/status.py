@@ -8,14 +8,15 @@ from collections import Counter, deque
 from contextlib import ExitStack
 
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, LivelinessPolicy, QoSProfile, ReliabilityPolicy
 
-from percept_ros.config import BudgetConfig
+from percept_ros.config import BudgetConfig, HealthConfig
+from percept_ros.health.semantic import Verdict
 from percept_ros.msg import PerceptionStatus
 from percept_ros.nodes.complaints import Complaints
+from percept_ros.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, Finding, drops_of
 from percept_ros.types import FrameResult, Mode
 
 STATUS_QOS = QoSProfile(
@@ -27,30 +28,35 @@ STATUS_QOS = QoSProfile(
 )
 _WINDOW_S = 10.0
 _STAGE_FRAMES = 200
-_LEVEL = {Mode.FULL: DiagnosticStatus.OK, Mode.STALE: DiagnosticStatus.ERROR}
+_LEVEL = {Mode.FULL: OK, Mode.STALE: ERROR}
 
 
 class StatusBoard:
     """Gathers what each frame says and publishes it. ``frame`` may be called from the pipeline's thread."""
 
-    def __init__(self, node: Node, complaints: Complaints, budget: BudgetConfig) -> None:
+    def __init__(self, node: Node, complaints: Complaints, budget: BudgetConfig, health: HealthConfig) -> None:
         self._node, self._complaints, self._budget_ms = node, complaints, budget.total_ms
+        self._unhealthy_below = health.unhealthy_below
         self._budget = {s: getattr(budget, f"{s}_ms") for s in ("detect", "fuse", "track", "predict")}
         self._latencies: deque[tuple[float, float]] = deque(maxlen=4096)
         self._stages: dict[str, deque[float]] = {}
         self._stage_misses: Counter[str] = Counter()
         self._last: FrameResult | None = None
-        self.mode, self.cause, self.ego_motion, self.health = Mode.STALE, "no frame yet", "none", 1.0
+        self.mode, self.cause, self.ego_motion = Mode.STALE, "no frame yet", "none"
+        self.verdict = Verdict()
         self.frames = self.misses = 0
         self.breakers: tuple[str, ...] = ()
+        self.shadow: tuple[str, ...] = ()
+        self._diagnostics = Diagnostics(node)
+        for task, say in (("perception", self._perception), ("latency", self._latency), ("health", self._health)):
+            self._diagnostics.add(task, say)
 
     def start(self, running: ExitStack) -> None:
         """Publish once now and then at 1 Hz."""
         self._status = self._node.create_publisher(PerceptionStatus, "~/status", STATUS_QOS)
         running.callback(self._node.destroy_publisher, self._status)
-        self._diagnostics = self._node.create_publisher(DiagnosticArray, "/diagnostics", QoSProfile(depth=10))
-        running.callback(self._node.destroy_publisher, self._diagnostics)
-        timer = self._node.create_timer(1.0, self.publish)
+        self._diagnostics.start(running)
+        timer = self._node.create_timer(1.0, self.publish_status)
         running.callback(self._node.destroy_timer, timer)
         self.publish()
 
@@ -73,13 +79,18 @@ class StatusBoard:
 
     def publish(self) -> None:
         """Publish status and diagnostics as they are now."""
-        message = self._message()
-        self._status.publish(message)
-        self._diagnostics.publish(self._diagnostic(message))
+        self.publish_status()
+        self._diagnostics.publish()
+
+    def publish_status(self) -> None:
+        """Publish the status as it is now."""
+        self._newest = self._message()
+        self._status.publish(self._newest)
 
     def _message(self) -> PerceptionStatus:
         recent = self._recent_ms()
-        message = PerceptionStatus(mode=int(self.mode), cause=self.cause, health=float(self.health))
+        message = PerceptionStatus(mode=int(self.mode), cause=self.cause)
+        self._tell_health(message)
         message.header.stamp = self._node.get_clock().now().to_msg()
         message.ego_motion, message.breakers = self.ego_motion, list(self.breakers)
         if self._last is not None:
@@ -105,22 +116,50 @@ class StatusBoard:
         since = time.monotonic() - _WINDOW_S
         return [latency for at, latency in list(self._latencies) if at >= since]
 
-    def _diagnostic(self, status: PerceptionStatus) -> DiagnosticArray:
-        level = _LEVEL.get(self.mode, DiagnosticStatus.WARN)
-        entry = DiagnosticStatus(level=level, name=f"{self._node.get_name()}: perception", hardware_id="percept_ros")
-        entry.message = f"{self.mode.name}: {self.cause}" if self.cause else self.mode.name
-        values = {
+    def _tell_health(self, message: PerceptionStatus) -> None:
+        verdict = self.verdict
+        message.health, message.degraded = float(verdict.score), bool(verdict.degraded)
+        message.complete_share = float(verdict.complete_share)
+        message.checks = list(verdict.checks)
+        message.check_scores = [float(value) for value in verdict.checks.values()]
+        message.concerns, message.shadow = list(verdict.concerns), list(self.shadow)
+
+    def _perception(self) -> Finding:
+        status = self._newest
+        values: dict[str, object] = {
+            "mode": self.mode.name,
             "rate (Hz)": f"{status.frame_rate_hz:.1f}",
-            "latency P50 (ms)": f"{status.latency_p50_ms:.1f}",
-            "latency P99 (ms)": f"{status.latency_p99_ms:.1f}",
-            "latency budget (ms)": f"{self._budget_ms:.0f}",
-            "deadline misses": str(status.deadline_misses),
+            "frames": status.frames,
             "model": status.model_id,
             "ego motion": status.ego_motion,
+            "sensors": ", ".join(status.sensors_present),
             "absent sensors": ", ".join(status.absent_sensors),
+            "breakers": ", ".join(status.breakers),
         }
-        values.update({f"dropped {k}": str(v) for k, v in zip(status.drop_reasons, status.drop_counts, strict=True)})
-        entry.values = [KeyValue(key=key, value=value) for key, value in values.items()]
-        message = DiagnosticArray(status=[entry])
-        message.header.stamp = status.header.stamp
-        return message
+        text = f"{self.mode.name}: {self.cause}" if self.cause else self.mode.name
+        return Finding(_LEVEL.get(self.mode, WARN), text, values | drops_of(self._complaints.by_source))
+
+    def _latency(self) -> Finding:
+        status = self._newest
+        over = status.latency_p99_ms > self._budget_ms
+        values: dict[str, object] = {
+            "P50 (ms)": f"{status.latency_p50_ms:.1f}",
+            "P99 (ms)": f"{status.latency_p99_ms:.1f}",
+            "P99.9 (ms)": f"{status.latency_p999_ms:.1f}",
+            "budget (ms)": f"{self._budget_ms:.0f}",
+            "deadline misses": status.deadline_misses,
+        }
+        for stage, p50, p99 in zip(status.stages, status.stage_p50_ms, status.stage_p99_ms, strict=True):
+            limit = self._budget.get(stage)
+            values[f"{stage} P50/P99 (ms)"] = f"{p50:.1f}/{p99:.1f}" + (f" of {limit:.0f}" if limit else "")
+        return Finding(WARN if over else OK, "P99 over its budget" if over else "within budget", values)
+
+    def _health(self) -> Finding:
+        verdict = self.verdict
+        unhealthy = verdict.score < self._unhealthy_below
+        level = ERROR if unhealthy else WARN if verdict.degraded or any(": failed" in s for s in self.shadow) else OK
+        text = "unhealthy" if unhealthy else "degraded" if verdict.degraded else "healthy"
+        values: dict[str, object] = {"score": f"{verdict.score:.2f}", "complete": f"{verdict.complete_share:.2f}"}
+        values |= {f"check {name}": f"{value:.2f}" for name, value in verdict.checks.items()}
+        values |= {f"shadow {number}": said for number, said in enumerate(self.shadow)}
+        return Finding(level, "; ".join((text, *verdict.concerns)), values)
