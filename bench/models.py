@@ -112,16 +112,51 @@ def nms_400(repeats: int, seed: int) -> dict[str, Any]:
 
 
 def detector_times(model: str, repeats: int, seed: int) -> dict[str, Any]:
-    """``<model>_<precision>``: a whole call, and ``.engine_*`` for inference alone, one thread."""
-    from percept_ros.detectors.learned import LearnedDetector
+    """``<model>_<precision>``: a whole call; LiDAR models on one thread, those with cameras on two with six cameras."""
+    from percept_ros.detectors.learned import WITH_CAMERAS, LearnedDetector
     from percept_ros.evaluate.detection_run import lidar_set
     from percept_ros.inference.manifest import find_model, load_manifest
 
+    manifest = load_manifest(find_model(model))
+    if manifest.preprocess.kind == WITH_CAMERAS:
+        return camera_detector_times(model, repeats, seed)
     sensors, name = lidar_set(simulated_scan(seed), np.eye(4)), Path(model).name
     result: dict[str, Any] = {}
-    for artefact in load_manifest(find_model(model)).artefacts:
+    for artefact in manifest.artefacts:
         detector = LearnedDetector(model, engine=artefact.format, precision=artefact.precision)
         detector.load()
         result[f"{name}_{artefact.precision}"] = {**timed(lambda d=detector: d.detect(sensors), repeats), "threads": 1}  # type: ignore[misc]
         detector.close()
+    return result
+
+
+def camera_detector_times(model: str, repeats: int, seed: int, cameras: int = 6) -> dict[str, Any]:
+    """The same for a model with cameras: wall time on two threads, and ``cpu_median_ms`` of all threads together."""
+    from percept_ros.detectors.learned import LearnedDetector
+    from percept_ros.inference.manifest import find_model, load_manifest
+    from percept_ros.inference.options import EngineOptions
+    from percept_ros.simulate.drive import SimulateConfig, simulate_drive
+
+    sensors = next(simulate_drive(SimulateConfig(seconds=0.1, cameras=cameras), seed)).sensors
+    result: dict[str, Any] = {}
+    for artefact in load_manifest(find_model(model)).artefacts:
+        detector = LearnedDetector(
+            model, engine=artefact.format, precision=artefact.precision, options=EngineOptions(threads=2)
+        )
+        detector.load()
+        detector.detect(sensors)
+        wall, spent = np.empty(repeats), np.empty(repeats)
+        for i in range(repeats):
+            wall_ns, cpu_ns = time.perf_counter_ns(), time.process_time_ns()
+            detector.detect(sensors)
+            wall[i], spent[i] = time.perf_counter_ns() - wall_ns, time.process_time_ns() - cpu_ns
+        detector.close()
+        result[f"{Path(model).name}_{artefact.precision}"] = {
+            "median_ms": float(np.median(wall)) / 1e6,
+            "best_ms": float(wall.min()) / 1e6,
+            "p99_ms": float(np.percentile(wall, 99)) / 1e6,
+            "cpu_median_ms": float(np.median(spent)) / 1e6,
+            "threads": 2,
+            "cameras": cameras,
+        }
     return result

@@ -20,8 +20,8 @@ from percept_ros.types import F32, F64, U8, CameraFrame, CameraView
 class ImageInput:
     """Size of the network's camera images, and most cameras it takes."""
 
-    width_px: int = 288
-    height_px: int = 160
+    width_px: int = 384
+    height_px: int = 208
     most: int = 8
 
 

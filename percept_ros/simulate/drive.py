@@ -15,12 +15,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from percept_ros.settings import setting
 from percept_ros.simulate.camera import Camera, Look, camera_ring, render
 from percept_ros.simulate.lidar import Scan, lidar_model, sweep, sweep_columns
 from percept_ros.simulate.world import STEP_S, EgoState, Moment, World
 from percept_ros.types import (
+    F32,
     F64,
     I64,
     LIDAR_BIT,
@@ -66,12 +68,33 @@ class Motion:
 
 
 @dataclass(frozen=True, slots=True)
+class PixelTruth:
+    """What each pixel of an image shows.
+
+    owner: (h, w) int32, row of the truth or below 0 (see lidar.py). depth_m: (h, w) float32 along the axis, 0 = sky.
+    """
+
+    owner: npt.NDArray[np.int32]
+    depth_m: F32
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """One image, and when it was taken after the sweep's reference time."""
+
+    image: U8
+    truth: PixelTruth
+    offset_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class SimulatedFrame:
     """One tenth of a second.
 
     sensors: complete set with calibration, extrinsics and ego pose. motion: ego motion at 20 Hz since the last frame.
     truth: every object within ``world.REACH_M`` in the fixed frame; ``truth.sensors`` tells which sensors saw it.
     points_inside: (N,) LiDAR returns of each object. visible_px: (N,) pixels it covers in all images together.
+    pixel_truth: one of each camera, in their order.
     """
 
     sensors: SensorSet
@@ -79,6 +102,7 @@ class SimulatedFrame:
     truth: Tracks
     points_inside: I64
     visible_px: I64
+    pixel_truth: tuple[PixelTruth, ...] = ()
 
 
 def simulate_drive(config: SimulateConfig, seed: int) -> Iterator[SimulatedFrame]:
@@ -122,10 +146,11 @@ class _Drive:
         inside = np.bincount(scan.object[scan.object >= 0], minlength=count).astype(np.int64)
         pixels = np.zeros((len(pictures), count), np.int64)
         frames = {}
-        for number, (camera, (image, covered, offset_ns)) in enumerate(zip(self._cameras, pictures, strict=True)):
-            pixels[number] = covered
-            at = stamp_ns + offset_ns
-            frames[camera.name] = CameraFrame(camera.name, at, camera.frame_id, image, camera.calibration)
+        for number, (camera, picture) in enumerate(zip(self._cameras, pictures, strict=True)):
+            owner = picture.truth.owner
+            pixels[number] = np.bincount(owner[owner >= 0], minlength=count)
+            at = stamp_ns + picture.offset_ns
+            frames[camera.name] = CameraFrame(camera.name, at, camera.frame_id, picture.image, camera.calibration)
         sensors = SensorSet(
             stamp_ns,
             PointCloud(LIDAR, stamp_ns, LIDAR, scan.points, scan.intensity, scan.ring, scan.time_offset_s),
@@ -136,7 +161,8 @@ class _Drive:
             moment.ego.fixed_SE3_base,
         )
         truth = self._truth(moment, stamp_ns, inside, pixels)
-        return SimulatedFrame(sensors, motion, truth, inside, pixels.sum(axis=0))
+        seen = tuple(picture.truth for picture in pictures)
+        return SimulatedFrame(sensors, motion, truth, inside, pixels.sum(axis=0), seen)
 
     def _scan(self, moment: Moment, index: int) -> Scan:
         _, time_s = sweep_columns(self._lidar)
@@ -144,7 +170,7 @@ class _Drive:
         poses[:, :3, 3] -= moment.origin
         return sweep(moment.solids, moment.patch.ground, self._lidar, poses, _salt(self._seed, index, 0))
 
-    def _picture(self, moment: Moment, camera: Camera, number: int, index: int) -> tuple[U8, I64, int]:
+    def _picture(self, moment: Moment, camera: Camera, number: int, index: int) -> _Picture:
         offset_ns = round(-camera.yaw_rad / (2 * np.pi) * 0.9 * PERIOD_NS)
         time_s = offset_ns / 1e9
         pose = moment.ego.poses(np.array([time_s]))[0] @ camera.base_SE3_optical
@@ -152,9 +178,8 @@ class _Drive:
         wobble = 1.0 + 0.03 * np.sin(0.11 * index + number)
         look = replace(self._look, gain=self._look.gain * wobble)
         seed = _salt(self._seed, index, number + 1)
-        image, owner, _ = render(moment.solids, moment.patch, camera, pose, look, time_s, seed)
-        covered = np.bincount(owner[owner >= 0], minlength=len(moment.boxes)).astype(np.int64)
-        return image, covered, offset_ns
+        image, owner, depth_m = render(moment.solids, moment.patch, camera, pose, look, time_s, seed)
+        return _Picture(image, PixelTruth(owner, depth_m), offset_ns)
 
     def _truth(self, moment: Moment, stamp_ns: int, inside: I64, pixels: I64) -> Tracks:
         count = len(moment.boxes)

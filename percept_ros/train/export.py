@@ -17,7 +17,7 @@ from percept_ros.inference.manifest import Artefact, Manifest, Step, Tensor, sha
 from percept_ros.settings import to_dict
 from percept_ros.train.bird_eye_network import BirdEyeNetwork, ExportedNetwork
 from percept_ros.train.scans import CLASSES, load_scan
-from percept_ros.train.windows import GRID, OUTPUT_STRIDE
+from percept_ros.train.windows import GRID
 from percept_ros.types import F32
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def compare(file: Path, other: Path, feeds: Sequence[Feed] | Iterator[Feed], hea
 
 
 def _manifest(order: Order, files: list[Path]) -> Manifest:
-    side = GRID.size // OUTPUT_STRIDE
+    side = round(2.0 * GRID.half_m / order.heads.cell_m)
     artefacts = [Artefact(f.name, "onnx", p, sha256_of(f)) for f, p in zip(files, ("int8", "fp32"), strict=True)]
     inputs = []
     for name, example in order.example.items():

@@ -9,13 +9,20 @@ import numpy as np
 import torch
 
 from percept_ros.core.bev import BevRasteriser
+from percept_ros.core.decode import CentreHeads
 from percept_ros.detectors.learned import WITH_CAMERAS, FusionInput
 from percept_ros.inference.manifest import Step
 from percept_ros.settings import to_dict
 from percept_ros.train.export import Feed, Order, load_averaged
-from percept_ros.train.fusion_network import ExportedFusion, FusionNetwork, regular_cells
+from percept_ros.train.fusion_network import (
+    FUSION_STRIDE,
+    LIFT_STRIDE,
+    ExportedFusion,
+    FusionNetwork,
+    regular_cells,
+)
 from percept_ros.train.fusion_scans import IMAGES, load_moment
-from percept_ros.train.windows import GRID, OUTPUT_STRIDE
+from percept_ros.train.windows import GRID
 
 USUAL_CAMERAS = 6
 
@@ -24,8 +31,8 @@ def fusion_order(checkpoint: Path, moments: Sequence[Path]) -> Order:
     """The even ``moments`` calibrate INT8, the odd ones judge it; every third has no camera, every third no sweep."""
     network = load_averaged(FusionNetwork(), checkpoint)
     assert isinstance(network, FusionNetwork)
-    cell_m = GRID.cell_m * OUTPUT_STRIDE
-    cells = regular_cells(-GRID.half_m, -GRID.half_m, cell_m, GRID.size // OUTPUT_STRIDE)
+    cell_m = GRID.cell_m * LIFT_STRIDE
+    cells = regular_cells(-GRID.half_m, -GRID.half_m, cell_m, GRID.size // LIFT_STRIDE)
     example = {
         "bev": torch.zeros(1, GRID.channels, GRID.size, GRID.size),
         "images": torch.rand(USUAL_CAMERAS, 3, IMAGES.height_px, IMAGES.width_px),
@@ -39,6 +46,7 @@ def fusion_order(checkpoint: Path, moments: Sequence[Path]) -> Order:
         _drawn(moments[::2]),
         _drawn(moments[1::2]),
         dynamic={"images": "cameras", "projections": "cameras"},
+        heads=CentreHeads(cell_m=GRID.cell_m * FUSION_STRIDE),
     )
 
 

@@ -9,16 +9,18 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
+import numpy.typing as npt
 
 from percept_ros.core.bev import GroundPlane, fit_ground
 from percept_ros.core.geometry import inverse, transform_boxes
 from percept_ros.core.lift import ImageInput, road_projection, small_image
 from percept_ros.errors import RecordingError
 from percept_ros.simulate.drive import SimulateConfig, SimulatedFrame, simulate_drive
-from percept_ros.train.scans import Scan, above_road
+from percept_ros.train.scans import Scan, above_road, network_class
 from percept_ros.types import F32, F64, I64, U8
 
 IMAGES = ImageInput()
+LABEL_STRIDE = 4
 _SAVED_RANGE_M = 54.0
 _UNIT_M = 0.005
 
@@ -29,12 +31,16 @@ class FusionScan:
 
     scan: sweep and objects. images: (N, height, width, 3) uint8 BGR. projections: (N, 3, 4) of core/lift.py.
     visible_px: (objects,) pixels that each object covers in all simulated images together.
+    labels: (N, height/4, width/4) uint8, what a pixel shows: 1 + index into CLASSES, 0 anything else.
+    depth_m: the same shape, float16, along the axis, 0 = sky.
     """
 
     scan: Scan
     images: U8
     projections: F32
     visible_px: I64
+    labels: U8
+    depth_m: npt.NDArray[np.float16]
 
 
 def objects_of(frame: SimulatedFrame) -> tuple[F64, I64]:
@@ -55,12 +61,29 @@ def fusion_scan(frame: SimulatedFrame) -> FusionScan:
     ground: GroundPlane = fit_ground(points[near])
     views = sorted(sensors.views.values(), key=lambda view: view.bit)
     images = [small_image(sensors.cameras[view.name].image, IMAGES) for view in views]
+    labels, depth_m = _pixel_labels(frame, class_ids)
     return FusionScan(
         scan,
         np.array(images, np.uint8).reshape(-1, IMAGES.height_px, IMAGES.width_px, 3),
         np.array([road_projection(view, ground) for view in views], np.float32).reshape(-1, 3, 4),
         frame.visible_px[use],
+        labels,
+        depth_m,
     )
+
+
+def _pixel_labels(frame: SimulatedFrame, class_ids: I64) -> tuple[U8, npt.NDArray[np.float16]]:
+    """Class and depth of the middle pixel of each LABEL_STRIDE square of the network's images."""
+    rows, columns = IMAGES.height_px // LABEL_STRIDE, IMAGES.width_px // LABEL_STRIDE
+    own = np.array([1 + network_class(int(c)) for c in class_ids] + [0], np.uint8)
+    labels, depth_m = np.zeros((2, len(frame.pixel_truth), rows, columns), np.float16)
+    for n, truth in enumerate(frame.pixel_truth):
+        height, width = truth.owner.shape
+        v = ((np.arange(rows) + 0.5) * height / rows).astype(np.int64)
+        u = ((np.arange(columns) + 0.5) * width / columns).astype(np.int64)
+        at = np.ix_(v, u)
+        labels[n], depth_m[n] = own[np.maximum(truth.owner[at], -1)], truth.depth_m[at]
+    return labels.astype(np.uint8), depth_m
 
 
 def simulate_moment(seed: int, index: int) -> FusionScan:
@@ -93,6 +116,8 @@ def save_moment(moment: FusionScan, file: Path) -> None:
             images=moment.images,
             projections=moment.projections,
             visible_px=moment.visible_px,
+            labels=moment.labels,
+            depth_m=moment.depth_m,
         )
     os.replace(unfinished, file)
 
@@ -103,7 +128,8 @@ def load_moment(file: Path) -> FusionScan:
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             points = stored["points"].astype(np.float32) * np.float32(_UNIT_M)
             scan = Scan(points, stored["boxes"], stored["classes"], stored["inside"])
-            return FusionScan(scan, stored["images"], stored["projections"], stored["visible_px"])
+            rest = ("images", "projections", "visible_px", "labels", "depth_m")
+            return FusionScan(scan, *(stored[name] for name in rest))
     except (OSError, ValueError, KeyError, BadZipFile) as exc:
         raise RecordingError(f"moment file '{file}' cannot be read: {exc}") from exc
 

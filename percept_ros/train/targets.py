@@ -9,6 +9,7 @@ import numpy as np
 from percept_ros.types import F32, F64, I64
 
 BOX_CHANNELS = 10
+_LEAST_SIGMA_M = 0.27
 _NEAR = 0.3
 """Cells whose heat is at least this learn the box, so that a peak one cell aside still gives the right box."""
 
@@ -39,7 +40,7 @@ class OutputGrid:
 
 
 def _sigmas(length_m: float, width_m: float, cell_m: float) -> tuple[float, float]:
-    least = 0.55 * cell_m
+    least = max(0.55 * cell_m, _LEAST_SIGMA_M)
     return min(max(length_m / 7.0, least), 1.6), max(width_m / 7.0, least)
 
 

@@ -29,10 +29,23 @@ class Sample:
 
 
 class WindowMaker:
-    """Cuts windows of ``window_cells`` input cells from scans, ``windows_per_scan`` from each."""
+    """Cuts windows of ``window_cells`` input cells from scans, ``windows_per_scan`` from each.
 
-    def __init__(self, window_cells: int, windows_per_scan: int, augmentation: Augmentation | None = None) -> None:
-        self._size, self._count = window_cells, windows_per_scan
+    stride: input cells along an output cell. worth: how much an object of each class counts when a place is chosen.
+    places: random places of which a window takes the fullest.
+    """
+
+    def __init__(
+        self,
+        window_cells: int,
+        windows_per_scan: int,
+        augmentation: Augmentation | None = None,
+        stride: int = OUTPUT_STRIDE,
+        worth: tuple[float, ...] = (1.0,) * len(CLASSES),
+        places: int = 2,
+    ) -> None:
+        self._size, self._count, self._stride = window_cells, windows_per_scan, stride
+        self._worth, self._places = np.array([*worth, 1.0]), places
         self.augmentation = augmentation or Augmentation()
         self.raster = BevRasteriser(GRID)
 
@@ -52,24 +65,24 @@ class WindowMaker:
     def cut(
         self, image: F32, changed: Augmented, classes: I64, inside: I64, rng: np.random.Generator
     ) -> Iterator[Sample]:
-        """Windows of a drawn image, each the fuller of two random places."""
+        """Windows of a drawn image, each the fullest of some random places."""
         boxes = changed.boxes.copy()
         boxes[:, 2] -= changed.plane.at(boxes[:, :2])
         use = np.hypot(boxes[:, 0], boxes[:, 1]) < GRID.half_m
         for _ in range(self._count):
-            column, row = self._place(boxes, rng)
+            column, row = self._place(boxes, self._worth[classes], rng)
             corner = (column * GRID.cell_m - GRID.half_m, row * GRID.cell_m - GRID.half_m)
-            side = self._size // OUTPUT_STRIDE
-            grid = OutputGrid(*corner, GRID.cell_m * OUTPUT_STRIDE, side, side)
+            side = self._size // self._stride
+            grid = OutputGrid(*corner, GRID.cell_m * self._stride, side, side)
             targets = draw_targets(boxes[use], classes[use], inside[use], grid, len(CLASSES), LEAST_POINTS)
             yield Sample(
                 image[:, row : row + self._size, column : column + self._size].astype(np.float16), targets, grid
             )
 
-    def _place(self, boxes: F64, rng: np.random.Generator) -> tuple[int, int]:
+    def _place(self, boxes: F64, worth: F64, rng: np.random.Generator) -> tuple[int, int]:
         most = (GRID.size - self._size) // 16
-        corners = rng.integers(0, most + 1, (2, 2)) * 16
+        corners = rng.integers(0, most + 1, (self._places, 2)) * 16
         cells = (boxes[:, :2] + GRID.half_m) / GRID.cell_m
-        counts = [int(np.all((cells >= c) & (cells < c + self._size), axis=1).sum()) for c in corners]
-        column, row = corners[int(counts[1] > counts[0])]
+        full = [float(worth[np.all((cells >= c) & (cells < c + self._size), axis=1)].sum()) for c in corners]
+        column, row = corners[int(np.argmax(full))]
         return int(column), int(row)

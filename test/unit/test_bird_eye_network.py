@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ if importlib.util.find_spec("torch") is None:
 import torch
 
 from percept_ros.train.bird_eye_network import BirdEyeNetwork, NetworkSize
-from percept_ros.train.fusion_network import FusionNetwork, lift, regular_cells
+from percept_ros.train.fusion_network import DEPTH_UNIT_M, ExportedFusion, FusionNetwork, lift, regular_cells
 from percept_ros.train.lidar_pillars import losses
 from percept_ros.train.loop import Recipe, Trainer, learning_rate
 from percept_ros.train.losses import box_loss, heat_loss
@@ -81,19 +83,38 @@ def test_learning_rate_rises_stays_and_falls() -> None:
 def test_lift_puts_image_columns_where_the_camera_looks() -> None:
     # a camera at the origin, 1 m up, looking along x with 90 degrees of view: u d = -y, v d = 1 - z, d = x
     projection = torch.tensor([[[0.0, -1, 0, 0], [0, 0, -1, 1], [1, 0, 0, 0]]])
-    features = torch.arange(8.0).view(1, 1, 1, 8).expand(1, 1, 4, 8)
-    lifted = lift(features, projection, regular_cells(-4.0, -4.0, 1.0, 8))
-    assert lifted.shape == (1, 2, 8, 8)
-    assert lifted[0, :, :, :4].abs().max() == 0.0
+    column = torch.arange(8.0).view(1, 1, 1, 8).expand(1, 1, 4, 8)
+    log_depth = torch.full((1, 1, 4, 8), math.log(3.5 / DEPTH_UNIT_M))
+    features = torch.cat([column, log_depth], dim=1)
+    lifted = lift(features, projection, regular_cells(-4.0, -4.0, 1.0, 8)).view(2, 2, 8, 8)
+    assert lifted[:, :, :, :4].abs().max() == 0.0
     ahead_left, ahead_right = lifted[0, 1, 5, 7], lifted[0, 1, 2, 7]
     assert 0.0 < ahead_left < 3.5 < ahead_right
+    # the image says 3.5 m: right for the cells there, too far for nearer ones
+    assert lifted[1, 1, 4, 7] == pytest.approx(0.0, abs=1e-5)
+    assert lifted[1, 1, 4, 6] == pytest.approx(math.log(3.5 / 2.5), abs=1e-5)
+    both = lift(features.repeat(2, 1, 1, 1), projection.repeat(2, 1, 1), regular_cells(-4.0, -4.0, 1.0, 8))
+    torch.testing.assert_close(both.view(2, 2, 8, 8), lifted)
 
 
-def test_fusion_starts_as_the_lidar_network_and_no_camera_is_harmless() -> None:
-    lidar, fusion = BirdEyeNetwork(TINY).eval(), FusionNetwork(TINY, 8).eval()
-    fusion.load_state_dict(lidar.state_dict(), strict=False)
-    bev = torch.rand(1, 13, 64, 64)
-    heat, box = fusion.fused(bev, torch.zeros(1, 16, 16, 16))
-    expected = lidar(bev)
-    assert torch.allclose(heat, expected[0], atol=0.05)
-    assert torch.isfinite(box).all()
+def test_fusion_takes_over_the_lidar_network(tmp_path: Path) -> None:
+    recipe = Recipe(steps=1)
+    first = Trainer(recipe, lambda: BirdEyeNetwork(TINY), losses)
+    first.save(tmp_path / "lidar.pt")
+    second = Trainer(recipe, lambda: FusionNetwork(TINY), losses)
+    second.start_from(tmp_path / "lidar.pt")
+    taken = dict(second.network.named_parameters())
+    for name, value in first.network.named_parameters():
+        if not name.startswith(("heat", "box")):
+            torch.testing.assert_close(taken[name], value)
+
+
+def test_fusion_answers_at_stride_two_with_or_without_cameras() -> None:
+    network = ExportedFusion(FusionNetwork(TINY).eval(), regular_cells(-6.4, -6.4, 0.8, 16))
+    projection = torch.tensor([[0.0, -1, 0, 0], [0, 0, -1, 1], [1, 0, 0, 0]])
+    for projections in (torch.zeros(1, 3, 4), projection.repeat(3, 1, 1)):
+        heat, box = network(torch.rand(1, 13, 64, 64), torch.rand(len(projections), 3, 32, 64), projections)
+        assert heat.shape == (1, 4, 32, 32)
+        assert box.shape == (1, 10, 32, 32)
+        assert torch.isfinite(heat).all()
+        assert torch.isfinite(box).all()
