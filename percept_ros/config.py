@@ -154,6 +154,8 @@ class FusionConfig:
     )
     max_lag_ms: float = setting(400.0, "an older sensor set that still waits is dropped", low=10.0, high=60000.0)
     delay_compensation: bool = setting(False, "move published poses ahead to the publish stamp")
+    standby: bool = setting(False, "a second fusion process that takes over when this one is silent")
+    takeover_ms: float = setting(150.0, "the standby takes over after this long without an array", low=30.0, high=5e3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +261,7 @@ class ObserveConfig:
     otlp_endpoint: str = setting("", "host:port of an OTLP gRPC receiver (collector, Jaeger); empty = off")
     otlp_tls: bool = setting(False, "TLS towards the receiver")
     files: str = setting("", "folder for traces, metrics and logs as JSON lines; empty = off")
+    log_lines: bool = setting(False, "structured logs (JSON lines) on standard error too, not only in files")
     files_mb: float = setting(64.0, "a file is turned over at this size", low=0.01, high=10000.0)
     push_s: float = setting(10.0, "between pushes of metrics to receiver and files", low=0.1, high=3600.0)
     queue: int = setting(256, "frames that may wait for an exporter; more are dropped and counted", low=1, high=100000)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 _INTERVAL_S = 5.0
@@ -19,6 +20,8 @@ class Complaints:
         self._counts: Counter[tuple[str, str]] = Counter()
         self._logged_s: dict[tuple[str, str], float] = {}
         self._unlogged: Counter[tuple[str, str]] = Counter()
+        self.also: Callable[[str, str, str], object] = lambda source, reason, text: None
+        """Told of every line that is logged."""
 
     def drop(self, source: str, reason: str, text: str) -> None:
         """Count one drop of ``source`` (topic or sensor) and say why, unless it was said a moment ago."""
@@ -36,6 +39,7 @@ class Complaints:
             again = self._unlogged.pop(key, 0)
         more = f" ({again} more like it in between)" if again else ""
         self._logger.warning(f"{source}: {text}{more}")
+        self.also(source, reason, text)
 
     def count(self, source: str, reason: str, number: int = 1) -> None:
         """Count drops without a word."""

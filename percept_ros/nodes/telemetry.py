@@ -24,6 +24,9 @@ def node_telemetry(
     """Telemetry of a node, closed when ``held`` unwinds. Raises ConfigError for a bad tier."""
     name, warn = str(node.get_name()), node.get_logger().warning
     telemetry = held.enter_context(open_telemetry(config, name, port_offset=port_offset, warn=warn))
+    complaints.also = lambda source, reason, text: telemetry.log.say(
+        "warning", f"drop/{source}/{reason}", text, fields={"source": source, "reason": reason}
+    )
     telemetry.meter.counter(
         "percept_drops_total",
         "messages and frames that were not used",

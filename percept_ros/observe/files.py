@@ -7,18 +7,16 @@ Source: OpenTelemetry protocol, JSON encoding (ids as hexadecimal).
 
 from __future__ import annotations
 
-import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
-from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.metrics.export import MetricsData
 from opentelemetry.sdk.trace import ReadableSpan
 
-_IDS = ("traceId", "spanId", "parentSpanId")
+from percept_ros.observe.resource import NAMESPACE
 
 
 class FileTarget:
@@ -30,7 +28,7 @@ class FileTarget:
 
     def send_spans(self, spans: Sequence[ReadableSpan]) -> bool:
         """Append one line to traces.jsonl."""
-        self._append("traces", json.dumps(_plain(encode_spans(spans)), separators=(",", ":")))
+        self._append("traces", json.dumps(_request(spans), separators=(",", ":")))
         return True
 
     def send_metrics(self, data: MetricsData) -> bool:
@@ -56,15 +54,56 @@ class FileTarget:
 def _plain(message: Any) -> Any:
     from google.protobuf.json_format import MessageToDict
 
-    return _hex_ids(MessageToDict(message))
+    return MessageToDict(message)
 
 
-def _hex_ids(tree: Any) -> Any:
-    if isinstance(tree, list):
-        return [_hex_ids(item) for item in tree]
-    if not isinstance(tree, dict):
-        return tree
-    return {
-        key: base64.b64decode(value).hex() if key in _IDS and isinstance(value, str) else _hex_ids(value)
-        for key, value in tree.items()
+def _request(spans: Sequence[ReadableSpan]) -> dict[str, Any]:
+    """An ExportTraceServiceRequest in OTLP/JSON."""
+    by_resource: dict[int, tuple[Any, list[dict[str, Any]]]] = {}
+    for span in spans:
+        by_resource.setdefault(id(span.resource), (span.resource, []))[1].append(_span(span))
+    blocks = [
+        {
+            "resource": {"attributes": _attributes(resource.attributes)},
+            "scopeSpans": [{"scope": {"name": NAMESPACE}, "spans": rows}],
+        }
+        for resource, rows in by_resource.values()
+    ]
+    return {"resourceSpans": blocks}
+
+
+def _span(span: ReadableSpan) -> dict[str, Any]:
+    context = span.context
+    row: dict[str, Any] = {
+        "traceId": f"{context.trace_id:032x}",
+        "spanId": f"{context.span_id:016x}",
+        "name": span.name,
+        "kind": span.kind.value + 1,
+        "startTimeUnixNano": str(span.start_time),
+        "endTimeUnixNano": str(span.end_time),
+        "attributes": _attributes(span.attributes or {}),
     }
+    if span.parent is not None:
+        row["parentSpanId"] = f"{span.parent.span_id:016x}"
+    if span.links:
+        row["links"] = [
+            {"traceId": f"{link.context.trace_id:032x}", "spanId": f"{link.context.span_id:016x}"}
+            for link in span.links
+        ]
+    if not span.status.is_unset:
+        row["status"] = {"code": span.status.status_code.value, "message": span.status.description or ""}
+    return row
+
+
+def _attributes(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [{"key": key, "value": _value(value)} for key, value in attributes.items()]
+
+
+def _value(value: Any) -> dict[str, Any]:
+    if isinstance(value, bool):
+        return {"boolValue": value}
+    if isinstance(value, int):
+        return {"intValue": str(value)}
+    if isinstance(value, float):
+        return {"doubleValue": value}
+    return {"stringValue": str(value)}

@@ -7,7 +7,7 @@ import time
 from percept_ros.observe.latency import StageTimer
 from percept_ros.observe.telemetry import Telemetry
 from percept_ros.observe.tier import CRITICAL_WAIT_NS
-from percept_ros.observe.trace import Times, new_context, to_text
+from percept_ros.observe.trace import new_text
 
 _WAIT_BUCKET_NS, _WAIT_BUCKETS = 10_000_000, 50
 
@@ -17,15 +17,16 @@ class FrameSender:
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
-        self._pid = telemetry.identity.pid
+        self._pid, self._share = telemetry.identity.pid, telemetry.config.sample_share
         self._stages = StageTimer(telemetry.meter, telemetry.tier)
-        self._waits = telemetry.meter.histogram(
+        waits = telemetry.meter.histogram(
             "percept_queue_wait_seconds",
             "time a message waited",
             "sla_tier",
             width_ns=_WAIT_BUCKET_NS,
             number=_WAIT_BUCKETS,
         )
+        self._waits, self._critical = waits.labels("normal"), waits.labels("critical")
         self._frames = telemetry.meter.counter("percept_frames_sent_total", "frames handed on").labels()
         self._arrived_ns = self._began_ns = 0
 
@@ -33,7 +34,7 @@ class FrameSender:
         """A message is taken up. arrived_ns: when it came (monotonic)."""
         self._arrived_ns, self._began_ns = arrived_ns, time.monotonic_ns()
         waited_ns = self._began_ns - arrived_ns
-        self._waits.labels("critical" if waited_ns > CRITICAL_WAIT_NS else "normal").observe(waited_ns)
+        (self._critical if waited_ns > CRITICAL_WAIT_NS else self._waits).observe(waited_ns)
 
     def text(self) -> str:
         """Trace field of the message that names the finished frame; "" when telemetry is off."""
@@ -43,5 +44,4 @@ class FrameSender:
         self._stages.add("prepare", ended_ns - self._began_ns)
         self._stages.tick(ended_ns)
         self._frames.add()
-        context = new_context(self._telemetry.config.sample_share)
-        return to_text(context, Times(self._pid, self._arrived_ns, self._began_ns, ended_ns))
+        return new_text(self._share, self._pid, self._arrived_ns, self._began_ns, ended_ns)

@@ -17,9 +17,9 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from percept_ros.observe.meter import Meter
 from percept_ros.observe.points import metrics_data
+from percept_ros.observe.record import FrameRecord
 from percept_ros.observe.resource import Identity
 from percept_ros.observe.spans import SpanMaker
-from percept_ros.observe.trace import FrameRecord
 
 
 class Target(Protocol):

@@ -7,8 +7,9 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
+from percept_ros.observe.record import FrameRecord
 from percept_ros.observe.resource import NAMESPACE, Identity
-from percept_ros.observe.trace import ROOT, FrameRecord, SpanRow, TraceContext, Value
+from percept_ros.observe.trace import ROOT, SpanRow, TraceContext
 
 
 class SpanMaker:
@@ -26,7 +27,7 @@ class SpanMaker:
 
     def spans(self, record: FrameRecord) -> list[ReadableSpan]:
         """Root span first."""
-        trace = record.trace
+        trace = record.trace()
         root = SpanRow(
             ROOT,
             self._identity.service,
@@ -35,20 +36,11 @@ class SpanMaker:
             trace.parent,
             record.end_ns - record.latency_ns,
             record.end_ns,
-            attributes=self._root_attributes(record),
+            attributes={**record.attributes, "service.sla.tier": self._identity.tier.name},
         )
-        return [self._span(row, record) for row in (root, *trace.rows)]
+        return [self._span(row, trace.context.trace_id, record.wall_ns) for row in (root, *trace.rows)]
 
-    def _root_attributes(self, record: FrameRecord) -> dict[str, Value]:
-        return {
-            **record.attributes,
-            "latency_ms": record.latency_ns * 1e-6,
-            "sla_violation": "true" if record.violation else "false",
-            "service.sla.tier": self._identity.tier.name,
-        }
-
-    def _span(self, row: SpanRow, record: FrameRecord) -> ReadableSpan:
-        trace_id = record.trace.context.trace_id
+    def _span(self, row: SpanRow, trace_id: int, wall_ns: int) -> ReadableSpan:
         return ReadableSpan(
             row.name,
             _context(trace_id, row.span_id),
@@ -58,8 +50,8 @@ class SpanMaker:
             links=[_link(row.link)] if row.link is not None else (),
             kind=SpanKind.CONSUMER if row.name == ROOT else SpanKind.INTERNAL,
             status=Status(StatusCode.ERROR, row.error) if row.error else Status(),
-            start_time=row.start_ns + record.wall_ns,
-            end_time=row.end_ns + record.wall_ns,
+            start_time=row.start_ns + wall_ns,
+            end_time=row.end_ns + wall_ns,
             instrumentation_scope=self._scope,
         )
 

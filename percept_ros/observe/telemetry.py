@@ -9,17 +9,19 @@ are imported when an exporter is configured, and work in threads of their own.
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from percept_ros.config import ObserveConfig
+from percept_ros.observe.logs import StructuredLog
 from percept_ros.observe.meter import Meter
 from percept_ros.observe.process import GcWatch, Gpus, watch_processes
+from percept_ros.observe.record import FrameRecord
 from percept_ros.observe.resource import Identity, identify
 from percept_ros.observe.tier import Tier
-from percept_ros.observe.trace import FrameRecord
 
 if TYPE_CHECKING:
     from percept_ros.observe.prometheus import PrometheusServer
@@ -48,6 +50,7 @@ class Telemetry:
         self._port_offset, self._warn = port_offset, warn
         self._registry: Any = None
         self._gc = GcWatch(self.meter)
+        self.log = StructuredLog(self.identity, self.line)
 
     def start(self) -> Telemetry:
         """Open the configured exporters. What cannot be opened is said and left out."""
@@ -86,6 +89,8 @@ class Telemetry:
 
     def line(self, text: str) -> None:
         """One line of structured log for the exporters that keep logs."""
+        if self.config.log_lines:
+            print(text, file=sys.stderr)
         for sink in self.sinks:
             if sink.name == "files":
                 sink.put(text)

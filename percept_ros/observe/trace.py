@@ -91,13 +91,17 @@ def new_context(share: float) -> TraceContext:
     return TraceContext(trace_id, span_id, trace_id & _LOW_64 < int(share * (1 << 64)))
 
 
-def to_text(context: TraceContext, times: Times) -> str:
-    """What a frame message carries: traceparent, and the times of its sender as tracestate behind a semicolon.
+def new_text(share: float, pid: int, arrived_ns: int, began_ns: int, ended_ns: int) -> str:
+    """What a frame message carries: traceparent of a new trace, and behind a semicolon its sender's ``Times``.
 
-    Always of the same length.
+    Always of the same length. share: of traces that are sampled.
     """
-    numbers = f"{times.arrived_ns:016x}:{times.began_ns:016x}:{times.ended_ns:016x}"
-    return f"{context.traceparent};percept={times.pid:08x}:{numbers}"
+    trace_id, span_id = random.getrandbits(128) or 1, random.getrandbits(64) or 1
+    sampled = trace_id & _LOW_64 < share * (1 << 64)
+    return (
+        f"00-{trace_id:032x}-{span_id:016x}-{sampled:02x};"
+        f"percept={pid:08x}:{arrived_ns:016x}:{began_ns:016x}:{ended_ns:016x}"
+    )
 
 
 def from_text(text: str) -> tuple[TraceContext | None, Times | None]:
@@ -152,26 +156,6 @@ class FrameTrace:
     def _own_id(self) -> int:
         self.next_id += 1
         return (self.context.span_id + self.next_id) & _LOW_64 or 1
-
-
-@dataclass(frozen=True, slots=True)
-class FrameRecord:
-    """One finished frame set. end_ns: publication (monotonic); wall_ns: what to add for the time of day.
-
-    violation: the service level was broken. attributes: of the root span.
-    """
-
-    trace: FrameTrace
-    end_ns: int
-    latency_ns: int
-    wall_ns: int
-    violation: bool
-    attributes: Mapping[str, Value]
-
-    @property
-    def wanted(self) -> bool:
-        """The tail decision: sampled from the start, or violating."""
-        return self.violation or self.trace.context.sampled
 
 
 _PID = os.getpid()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed")
@@ -24,6 +27,7 @@ from percept_ros.replay.simulated import record_drive
 from percept_ros.simulate.drive import SimulateConfig
 
 pytestmark = pytest.mark.ros
+HOLD_AT, HOLD_S = 40, 0.35
 STAGES = {"detect", "fuse", "track", "predict", "publish", "sync", "queue"}
 
 
@@ -45,14 +49,14 @@ def settings(receiver: Receiver, port: int, folder: Path) -> dict[str, Any]:
             "otlp_endpoint": f"127.0.0.1:{receiver.port}",
             "prometheus_port": port,
             "files": str(folder / "telemetry"),
-            "sample_share": 1.0,
+            "sample_share": 0.0,  # only the tail decision brings traces here
             "push_s": 0.5,
         },
     }
 
 
 class Scraper(threading.Thread):
-    """Scrapes the fusion node for as long as it is there; keeps the newest text of each port."""
+    """Scrapes nodes for as long as they are there; keeps the newest text of each in which nothing is missing."""
 
     def __init__(self, ports: dict[str, int]) -> None:
         super().__init__(daemon=True)
@@ -64,13 +68,27 @@ class Scraper(threading.Thread):
             for name, port in self._ports.items():
                 try:
                     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2.0) as answer:
-                        self.texts[name] = answer.read().decode()
+                        text = answer.read().decode()
                 except OSError:
                     continue
+                if len(text.splitlines()) >= len(self.texts.get(name, "").splitlines()):
+                    self.texts[name] = text  # while a node closes, its worker and rings go first
 
     def stop(self) -> None:
         self._end.set()
         self.join(5.0)
+
+
+def slow_engine(done: int) -> None:
+    """Hold the engine's workers still for a moment, in the middle of the drive."""
+    if done != HOLD_AT:
+        return
+    family = psutil.Process(os.getpid()).children(recursive=True)
+    workers = [child for child in family if "percept_ros.runtime.hosted" in " ".join(child.cmdline())]
+    assert workers
+    for worker in workers:
+        worker.send_signal(signal.SIGSTOP)
+    threading.Timer(HOLD_S, lambda: [worker.send_signal(signal.SIGCONT) for worker in workers]).start()
 
 
 @pytest.fixture(scope="module")
@@ -86,14 +104,14 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Receiver,
             config = with_transports(discover(reader.topics, config).configured(config), reader.topics)
         scraper = Scraper({"fusion": port, "lidar": port + 1, "camera": port + 2})
         scraper.start()
-        play_through_nodes(bag, config, folder)
+        play_through_nodes(bag, config, folder, on_message=slow_engine)
         scraper.stop()
         wait_for(lambda: len(receiver.traces()) > 0, "a trace", 10.0)
         yield receiver, scraper, folder
 
 
 def complete(receiver: Receiver) -> list[Seen]:
-    """Spans of one trace to which camera, LiDAR, fusion and engine contributed."""
+    """Spans of the trace of a slowed frame to which camera, LiDAR, fusion and engine contributed."""
     wanted = {f"percept_ros.{name}" for name in ("camera_cam_front", "lidar", "fusion", "engine")}
     services = []
     for spans in receiver.traces().values():
@@ -153,3 +171,17 @@ def test_metrics_are_pushed_and_files_are_written(played: tuple[Receiver, Scrape
     assert histogram.data_points[0].count > 0
     written = folder / "telemetry" / "fusion" / "traces.jsonl"
     assert next(iter(complete(receiver))).trace_id in written.read_text()
+
+
+def test_the_slowed_frame_is_marked_and_only_violations_are_traced(played: tuple[Receiver, Scraper, Path]) -> None:
+    receiver, scraper, _ = played
+    roots = [span for spans in receiver.traces().values() for span in spans if span.name == "frame_set"]
+    assert {root.attributes["sla_violation"] for root in roots} == {"true"}
+    assert all(root.attributes["latency_ms"] > 100.0 for root in roots)
+    calls = [span for spans in receiver.traces().values() for span in spans if span.name == "engine.call"]
+    assert max(call.end_ns - call.start_ns for call in calls) > 0.5 * HOLD_S * 1e9
+    families = {f.name: f for f in text_string_to_metric_families(scraper.texts["fusion"])}
+    counts = [s for s in families["percept_end_to_end_seconds"].samples if s.name.endswith("_count")]
+    violations = {s.labels["sla_violation"]: s.value for s in counts}
+    assert violations["true"] >= 1
+    assert families["percept_sla_violations"].samples[0].value == violations["true"]
