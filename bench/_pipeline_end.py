@@ -37,6 +37,7 @@ from percept_ros.types import CameraCalibration, CameraFrame, PointCloud
 
 HEIGHT, WIDTH = 900, 1600
 LIDAR = "lidar"
+MATCH_S = 60.0
 SLOP_NS, QUEUE = 50_000_000, 10
 
 
@@ -52,9 +53,9 @@ class Sensor:
     def __init__(self, name: str, ring: bool, points: int) -> None:
         self.node = rclpy.create_node(f"{'camera_' if name != LIDAR else ''}{name}", namespace="/percept")
         self.name, self.ring = name, ring
-        self.pixels = np.random.default_rng(1).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
-        self.cloud = sweep(points, 0)
-        self.message = cloud_message(points)
+        noise = np.random.default_rng(1).integers(0, 255, (2, HEIGHT, WIDTH, 3), np.uint8)
+        self.takes = [(pixels, sweep(points, 0, seed), cloud_message(points)) for seed, pixels in enumerate(noise)]
+        self.number = 0
         self.encoder = HandleEncoder()
         self.writer = RingWriter(f"bench-pipeline-{name}", slots=12, headroom=0.25)
         topic = "lidar" if name == LIDAR else f"camera_{name}"
@@ -67,17 +68,20 @@ class Sensor:
             info.publish(camera_info(calibration(), name, self.node.get_clock().now().to_msg()))
 
     def send(self, at_ns: int) -> None:
+        """Two takes in turn: a sensor that repeats itself would be taken for frozen."""
+        pixels, sweep_, message = self.takes[self.number % 2]
+        self.number += 1
         if self.ring and self.name == LIDAR:
-            cloud = PointCloud(LIDAR, at_ns, LIDAR, self.cloud.points, self.cloud.intensity)
+            cloud = PointCloud(LIDAR, at_ns, LIDAR, sweep_.points, sweep_.intensity)
             self.publisher.publish(self.encoder.encode(self.writer.write_cloud(cloud), LIDAR))
         elif self.ring:
-            self.publisher.publish(self.encoder.encode(self.writer.write_image(self.pixels, at_ns), self.name))
+            self.publisher.publish(self.encoder.encode(self.writer.write_image(pixels, at_ns), self.name))
         elif self.name == LIDAR:
-            self.message.header.stamp = time_message(at_ns)
-            self.publisher.publish(self.message)
+            message.header.stamp = time_message(at_ns)
+            self.publisher.publish(message)
         else:
             data = array.array("B")
-            data.frombytes(memoryview(self.pixels).cast("B"))
+            data.frombytes(memoryview(pixels).cast("B"))
             image = Image(height=HEIGHT, width=WIDTH, encoding="bgr8", step=3 * WIDTH, data=data)
             image.header.stamp, image.header.frame_id = time_message(at_ns), self.name
             self.publisher.publish(image)
@@ -86,8 +90,11 @@ class Sensor:
 def sensor(name: str, ring: bool, rate_hz: float, frames: int, points: int) -> dict[str, Any]:
     """Send ``frames`` frames, the first at the system time that standard input names."""
     made = Sensor(name, ring, points)
+    give_up_s = time.monotonic() + MATCH_S
     while made.publisher.get_subscription_count() < 1:
-        rclpy.spin_once(made.node, timeout_sec=0.02)
+        if time.monotonic() > give_up_s:
+            raise RuntimeError(f"nobody subscribed to '{name}' within {MATCH_S:.0f} s")
+        time.sleep(0.02)
     print("matched", flush=True)
     begin_ns = int(sys.stdin.readline())
     gc.freeze()
