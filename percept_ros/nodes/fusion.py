@@ -28,6 +28,7 @@ from percept_ros.nodes.ego import EgoMotion
 from percept_ros.nodes.extrinsics import Extrinsics
 from percept_ros.nodes.foreign import available_outputs
 from percept_ros.nodes.inbox import Inbox, pause_s
+from percept_ros.nodes.leadership import Leadership
 from percept_ros.nodes.markers import TrackMarkers, status_marker
 from percept_ros.nodes.names import CAMERA_PREFIX, LIDAR
 from percept_ros.nodes.probe_report import ProbeReport, perception_state
@@ -37,9 +38,11 @@ from percept_ros.nodes.sources import Arrival, DirectSources, RingSources, Sourc
 from percept_ros.nodes.status import StatusBoard
 from percept_ros.nodes.telemetry import node_telemetry, watch_breakers, watch_rings
 from percept_ros.nodes.transforms import open_transforms
-from percept_ros.nodes.worker import start_thread
-from percept_ros.observe.frames import FrameRecorder, OpenFrame
+from percept_ros.nodes.worker import SLACK_NS, start_thread
+from percept_ros.observe.frames import FrameRecorder
+from percept_ros.observe.record import OpenFrame
 from percept_ros.pipeline import Pipeline
+from percept_ros.runtime.lease import Lease, lease_name
 from percept_ros.runtime.ring import RingFrame
 from percept_ros.types import F64, AbsenceReason, FrameResult, PointCloud, SensorSet
 from percept_ros.wire import ArrayHeader, encode_track_array
@@ -48,8 +51,14 @@ from percept_ros.wire import ArrayHeader, encode_track_array
 class FusionNode(Component):
     """Publishes ``~/tracks`` (ObstacleTrackArray), ``~/markers``, ``~/status`` and ``/diagnostics``."""
 
+    output = "~"
+    """Prefix of the topics of the tracks."""
+    standby = False
+    """Whether it publishes only while the leader is silent."""
+
     def __init__(self, name: str = "fusion", **options: Any) -> None:
         super().__init__(name, **options)
+        self._sequence = 0
         self.turned_ns = time.monotonic_ns()
         """When the worker last went round (monotonic); kept by the worker."""
         self._probes = ProbeReport(self, self._probe_state)
@@ -58,7 +67,8 @@ class FusionNode(Component):
         """Models, publishers, transforms."""
         self.complaints = Complaints(self.get_logger())
         self.telemetry = node_telemetry(self, self.config.observe, self.complaints, held)
-        self.pipeline = held.enter_context(build_pipeline(self.config))
+        self.pipeline = held.enter_context(self._build())
+        self.lease = self._open_lease(held)
         self.recorder = FrameRecorder(self.telemetry) if self.telemetry.enabled else None
         if self.recorder is not None:
             self.pipeline.watch_calls(self.recorder.call)
@@ -66,8 +76,8 @@ class FusionNode(Component):
         self.pipeline.on_fault = lambda stage, exc: self.complaints.drop(stage, type(exc).__name__, str(exc))
         for refusal in self.pipeline.detector.refused:
             self.get_logger().error(f"a model of the chain is left out: {refusal}")
-        self._tracks = self.create_lifecycle_publisher(ObstacleTrackArray, "~/tracks", TRACK_QOS)
-        self._markers = self.create_lifecycle_publisher(MarkerArray, "~/markers", TRACK_QOS)
+        self._tracks = self.create_lifecycle_publisher(ObstacleTrackArray, f"{self.output}/tracks", TRACK_QOS)
+        self._markers = self.create_lifecycle_publisher(MarkerArray, f"{self.output}/markers", TRACK_QOS)
         self._status_markers = self.create_lifecycle_publisher(MarkerArray, "~/status_markers", LATCHED_QOS)
         for publisher in (self._tracks, self._markers, self._status_markers):
             held.callback(self.destroy_publisher, publisher)
@@ -82,6 +92,15 @@ class FusionNode(Component):
         if self._transforms is not None:
             held.callback(self._transforms.close)
         self._extrinsics = Extrinsics(self.config, self._transforms)
+
+    def _build(self) -> Pipeline:
+        return build_pipeline(self.config)
+
+    def _open_lease(self, held: ExitStack) -> Lease | None:
+        """The right to publish, where a standby is configured."""
+        if not self.config.fusion.standby:
+            return None
+        return held.enter_context(Lease(lease_name(self.get_namespace())))
 
     def start(self, running: ExitStack) -> None:
         """Status, subscriptions, worker."""
@@ -106,11 +125,21 @@ class FusionNode(Component):
         """The node's clock (simulated time where ``use_sim_time`` is set)."""
         return int(self.get_clock().now().nanoseconds)
 
-    def publish(self, result: FrameResult, sequence: int, ahead_ns: int = 0, frame: OpenFrame | None = None) -> None:
-        """Publish one frame's tracks, markers and status.
+    def publish(
+        self, result: FrameResult, ahead_ns: int = 0, frame: OpenFrame | None = None, state: bytes | None = None
+    ) -> bool:
+        """Publish one frame's tracks, markers and status; False when another process holds the lease: nothing is sent.
 
         ahead_ns: by how much its poses were moved ahead already. frame: its trace, None for arrays without sensors.
+        state: what another process would go on with.
         """
+        if self.lease is not None:
+            return self.lease.publish(lambda number: self._send(result, number, ahead_ns, frame), state)
+        self._send(result, self._sequence, ahead_ns, frame)
+        self._sequence += 1
+        return True
+
+    def _send(self, result: FrameResult, sequence: int, ahead_ns: int, frame: OpenFrame | None) -> None:
         publish_ns = self.now_ns()
         if self.config.fusion.delay_compensation and not ahead_ns:
             ahead_ns = max(0, publish_ns - result.tracks.stamp_ns)
@@ -188,8 +217,9 @@ class FusionWorker:
         self._rings: dict[int, RingFrame] = {}
         self._why: dict[str, AbsenceReason] = {}
         self._counted: dict[tuple[str, str], int] = {}
-        self._sequence = 0
         self._pulse = Pulse(self._config, self._pipeline.ladder, node.now_ns())
+        self._leadership = Leadership(node.lease, self._config, self._pipeline, self._pulse, node.standby)
+        self._newest: SyncedSet[Any, Any] | None = None
         self._left = False
 
     def run(self) -> None:
@@ -197,7 +227,7 @@ class FusionWorker:
         while self._inbox.is_open:
             self._node.turned_ns = time.monotonic_ns()
             due_ns = min(self._sync.next_deadline_ns or self._pulse.due_ns, self._pulse.due_ns)
-            wait_s = max(0.001, pause_s(due_ns, self._node.now_ns()))
+            wait_s = max(0.001, min(self._leadership.wait_s, pause_s(due_ns, self._node.now_ns())))
             ready: list[SyncedSet[Any, Any]] = []
             taken = self._inbox.take(wait_s)
             for (sensor, message), arrived_ns in zip(taken, self._inbox.taken_ns, strict=True):
@@ -205,16 +235,33 @@ class FusionWorker:
                 ready += self._add(sensor, message)
             ready += self._sync.poll(self._node.now_ns())
             self._process(ready)
+            if self._leadership.overdue():
+                self._take_over()
             self._keep_going()
+            if ready:
+                self._node.slack(SLACK_NS)
+
+    def _take_over(self) -> None:
+        """The leader is silent: answer the newest set, or coast at once when it is answered already."""
+        self._node.get_logger().warning("nobody publishes tracks: taking over")
+        self._leadership.take()
+        newest, last_ns = self._newest, self._pipeline.tracker.stamp_ns
+        if newest is not None and (last_ns is None or last_ns < newest.stamp_ns):
+            self._answer(newest, time.monotonic_ns())
+        else:
+            self._beat(self._node.now_ns())
 
     def _keep_going(self) -> None:
         """Publish without sensors when nothing was answered for a while."""
         now_ns = self._node.now_ns()
-        if now_ns < self._pulse.due_ns or not self._inbox.is_open:
-            return
+        if not self._leadership.leads:
+            self._pulse.wait(now_ns)
+        elif now_ns >= self._pulse.due_ns and self._inbox.is_open:
+            self._beat(now_ns)
+
+    def _beat(self, now_ns: int) -> None:
         result, ahead_ns = self._pulse.beat(now_ns)
-        self._node.publish(result, self._sequence, ahead_ns)
-        self._sequence += 1
+        self._node.publish(result, ahead_ns)
         if self._pulse.given_up and not self._left:
             self._left = True
             self._node.leave_active(f"nothing fresh for {self._config.health.leave_active_s:.1f} s")
@@ -263,7 +310,9 @@ class FusionWorker:
             if released is not ready[-1] and released.stamp_ns < oldest_ns:
                 self._complaints.count("fusion", "overrun")
                 continue
-            self._answer(released, released_ns)
+            self._newest = released
+            if self._leadership.may_answer(released.stamp_ns):
+                self._answer(released, released_ns)
         self._forget_rings(ready)
         self._count_sync_drops()
 
@@ -283,9 +332,8 @@ class FusionWorker:
         if not self._intact(released):
             self._complaints.drop("fusion", "ring_torn", "a frame was overwritten while in use: more ring slots needed")
             return
-        self._node.publish(result, self._sequence, frame=frame)
-        self._pulse.heard(result, self._node.now_ns())
-        self._sequence += 1
+        if self._node.publish(result, frame=frame, state=self._leadership.state(result)):
+            self._pulse.heard(result, self._node.now_ns())
 
     def _sensor_set(self, released: SyncedSet[Any, Any], frame: OpenFrame | None) -> SensorSet:
         self._node.see(released.cloud, self._mounted.get(LIDAR))
