@@ -19,17 +19,16 @@ import numpy as np
 from percept_ros.config import HealthConfig, PredictionConfig
 from percept_ros.core.agreement import camera_agreement
 from percept_ros.core.fusion import fuse
-from percept_ros.core.prediction import predict_classical
 from percept_ros.core.tracking import Tracker
 from percept_ros.detectors.chain import DetectorChain
 from percept_ros.detectors.detector import ImageDetector
+from percept_ros.detectors.predictor import PathPredictor
+from percept_ros.detectors.shadow import ShadowTest, Subject, known_call
 from percept_ros.errors import InferenceError, ModelError, WorkerDied
 from percept_ros.health.ladder import Ladder, Standing, observe
 from percept_ros.health.semantic import SemanticHealth
 from percept_ros.inference.breaker import Breaker, BreakerSettings
 from percept_ros.types import F32, Detections, Detections2D, Forecasts, FrameResult, Mode, SensorSet, Tracks, WorkerCall
-
-Predict = Callable[[Tracks], Forecasts]
 
 
 class Pipeline:
@@ -42,7 +41,7 @@ class Pipeline:
         tracker: Tracker,
         *,
         base_frame: str,
-        predict: Predict | None = None,
+        predictor: PathPredictor | None = None,
         detect_ms: float = 80.0,
         health: HealthConfig | None = None,
         breaker: BreakerSettings | None = None,
@@ -52,11 +51,13 @@ class Pipeline:
         self.image_detector = image_detector
         self.tracker = tracker
         self._base_frame = base_frame
-        self._predict: Predict = predict or (lambda tracks: predict_classical(tracks, PredictionConfig()))
+        self.predictor = predictor or PathPredictor(PredictionConfig())
         self._detect_ns = int(detect_ms * 1e6)
         self._resources = resources or ExitStack()
         self._beside = ThreadPoolExecutor(1, "detect_2d") if image_detector else None
         self._image_breaker = Breaker(breaker)
+        self._images_suspect = False
+        self.shadow = ShadowTest([*detector.subjects(), *self._image_subjects()])
         self.ladder = Ladder(health)
         self.semantic = SemanticHealth(health)
         self.on_fault: Callable[[str, Exception], None] = lambda stage, exc: None
@@ -114,6 +115,7 @@ class Pipeline:
     def reset(self) -> None:
         """Forget all tracks (backward time jump)."""
         self.tracker.reset()
+        self.predictor.reset()
         self.ladder.reset()
         self.semantic.reset()
 
@@ -137,8 +139,30 @@ class Pipeline:
     ) -> None:
         self.close()
 
+    def _image_subjects(self) -> list[Subject]:
+        if self.image_detector is None or self._beside is None:
+            return []
+        model, beside = self.image_detector, self._beside
+        detect = known_call(model.detect)
+        trip = partial(self._trip_images, True)
+        return [
+            Subject(
+                lambda: model.model,
+                lambda d: beside.submit(detect, d).result(),
+                trip,
+                partial(self._trip_images, False),
+            )
+        ]
+
+    def _trip_images(self, suspect: bool) -> None:
+        self._images_suspect = suspect
+        if suspect:
+            self._image_breaker.trip(time.monotonic_ns())
+
     def _start_images(self, sensors: SensorSet, deadline_ns: int) -> Future[dict[str, Detections2D]] | None:
-        if self._beside is None or not sensors.cameras or not self._image_breaker.allows(time.monotonic_ns()):
+        if self._beside is None or not sensors.cameras or self._images_suspect:
+            return None
+        if not self._image_breaker.allows(time.monotonic_ns()):
             return None
         return self._beside.submit(self._look_at_images, sensors, deadline_ns)
 

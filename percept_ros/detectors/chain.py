@@ -11,10 +11,12 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from percept_ros.detectors.detector import Detector
+from percept_ros.detectors.shadow import Subject, known_call
 from percept_ros.errors import InferenceError, ModelError, NonFiniteOutput, WorkerDied
 from percept_ros.inference.breaker import Breaker, BreakerSettings
 from percept_ros.types import Detections, SensorSet
@@ -28,6 +30,8 @@ class _Link:
     rank: int
     member: Detector
     breaker: Breaker
+    suspect: bool = False
+    """Whether it gave a wrong answer to the known frame: it is then left out until it gives the right one."""
 
     @property
     def need_ns(self) -> int:
@@ -41,9 +45,13 @@ class DetectorChain:
 
     A member that cannot be loaded is left out, with its reason in ``refused``; loading fails when none is left.
     When every breaker is open the last member is called all the same. ``first_rank`` skips members before it.
+    from_rank: rank of the first member, for the tail of a longer chain.
     """
 
-    def __init__(self, members: Sequence[Detector], breaker: BreakerSettings | None = None) -> None:
+    def __init__(
+        self, members: Sequence[Detector], breaker: BreakerSettings | None = None, *, from_rank: int = 0
+    ) -> None:
+        self._from_rank = from_rank
         self._members = list(members)
         self._breaker = breaker or BreakerSettings()
         self._usable: list[_Link] = []
@@ -90,7 +98,7 @@ class DetectorChain:
     def load(self) -> None:
         """Load every member. Raises ModelError when none can be used."""
         self._usable = []
-        for rank, member in enumerate(self._members):
+        for rank, member in enumerate(self._members, self._from_rank):
             try:
                 member.load()
             except (ModelError, WorkerDied) as exc:
@@ -123,7 +131,19 @@ class DetectorChain:
     def _candidates(self) -> list[_Link]:
         now_ns = time.monotonic_ns()
         asked = [link for link in self._usable if link.rank >= self.first_rank] or self._usable[-1:]
-        return [link for link in asked if link.breaker.allows(now_ns)] or asked[-1:]
+        return [link for link in asked if not link.suspect and link.breaker.allows(now_ns)] or asked[-1:]
+
+    def subjects(self) -> list[Subject]:
+        """The usable members as subjects of the shadow test."""
+        return [
+            Subject(
+                partial(getattr, link.member, "model"),
+                known_call(link.member.detect),
+                partial(_suspect, link, True),
+                partial(_suspect, link, False),
+            )
+            for link in self._usable
+        ]
 
     def _call(self, link: _Link, sensors: SensorSet, deadline_ns: int | None) -> Detections:
         started_ns, ok = time.monotonic_ns(), False
@@ -141,6 +161,12 @@ class DetectorChain:
         for link in reversed(self._usable):
             link.member.close()
         self._usable = []
+
+
+def _suspect(link: _Link, suspect: bool) -> None:
+    link.suspect = suspect
+    if suspect:
+        link.breaker.trip(time.monotonic_ns())
 
 
 def check_finite(found: Detections, model: str) -> None:
