@@ -83,7 +83,7 @@ class Pipeline:
         watch.lap("fuse")
         tracks = self._track(sensors, fused, boxes_2d)
         watch.lap("track")
-        forecasts = self._predict(tracks)
+        forecasts = self.predictor.predict(tracks)
         watch.lap("predict")
         failed = self.image_detector is not None and bool(sensors.cameras) and not boxes_2d
         standing = self._judge(sensors, detections, boxes_2d, tracks, forecasts, failed, now_ns)
