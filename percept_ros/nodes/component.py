@@ -15,6 +15,7 @@ from rclpy.parameter import Parameter
 from percept_ros.config import Config
 from percept_ros.nodes import parameters
 from percept_ros.runtime import realtime
+from percept_ros.runtime.gc_control import collect_in_slack
 
 SUCCESS, FAILURE, ERROR = (
     TransitionCallbackReturn.SUCCESS,
@@ -38,6 +39,8 @@ class Component(LifecycleNode):
         self._fault: Exception | None = None
         self.active = False
         self.config = Config()
+        self.slack: Callable[[int], int] = lambda available_ns: 0
+        """Tells the collector that nothing is due for some nanoseconds; returns its pause. Called by workers."""
         parameters.declare(self)
         self._guard_transitions()
         self.add_on_set_parameters_callback(self._on_set)
@@ -95,11 +98,14 @@ class Component(LifecycleNode):
         try:
             outcome = super().on_activate(state)
             with ExitStack() as stack:
+                if self.config.realtime.collect_in_slack:
+                    self.slack = stack.enter_context(collect_in_slack())
                 self.start(stack)
                 self._running = stack.pop_all()
         except Exception as exc:
             return self._failed("activate", exc)
         self.active = True
+        realtime.pin_process(self.config.realtime.processors, self.config.realtime.lock_memory)
         if self.config.realtime.priority:
             realtime.raise_process(self.config.realtime.priority)
         return outcome

@@ -12,6 +12,8 @@ from percept_ros.nodes.component import Component
 from percept_ros.nodes.inbox import Inbox
 
 _JOIN_S = 10.0
+SLACK_NS = 5_000_000
+"""What a worker may give to the garbage collector after it handled everything that had come."""
 
 
 def run_worker(
@@ -28,6 +30,7 @@ def run_worker(
             for (source, message), arrived_ns in zip(taken, inbox.taken_ns, strict=True):
                 inbox.arrived_ns = arrived_ns
                 handle(source, message)
+            node.slack(SLACK_NS)
 
     return start_thread(node, name, inbox, work, running)
 

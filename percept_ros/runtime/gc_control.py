@@ -8,9 +8,11 @@ frozen out of its sight, and a bounded collection runs in the slack between fram
 from __future__ import annotations
 
 import gc
+import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 _KEPT_PAUSES = 4096
@@ -119,3 +121,37 @@ class GcControl:
         self._total_ns += pause_ns
         self._worst_ns = max(self._worst_ns, pause_ns)
         self._pauses_ns.append(pause_ns)
+
+
+_shared = GcControl()
+_lock = threading.Lock()
+_holders = 0
+
+
+@contextmanager
+def collect_in_slack() -> Iterator[Callable[[int], int]]:
+    """Take part in holding this process's collector; yields ``slack``. It runs by itself again when the last one leaves.
+
+    Several nodes of one process may hold it, each calling ``slack`` between its frames.
+    """
+    global _holders
+    with _lock:
+        _holders += 1
+        _shared.engage()
+    try:
+        yield _slack
+    finally:
+        with _lock:
+            _holders -= 1
+            if not _holders:
+                _shared.release()
+
+
+def _slack(available_ns: int) -> int:
+    """``GcControl.slack`` by one thread at a time; who finds another one collecting goes on."""
+    if not _lock.acquire(blocking=False):
+        return 0
+    try:
+        return _shared.slack(available_ns)
+    finally:
+        _lock.release()

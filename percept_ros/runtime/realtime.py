@@ -193,6 +193,11 @@ def _sleep_kernel() -> Callable[[int], Any]:
     return bind("percept_sleep_until", [ctypes.c_int64])
 
 
+def pin_process(processors: Sequence[int], memory: bool) -> tuple[Refusal, ...]:
+    """Keep this process on ``processors`` (all when empty) and, with ``memory``, resident. Refusals are logged and returned."""
+    return apply(TaskTiming(processors=tuple(processors), lock_memory=memory))
+
+
 def raise_process(priority: int, leave: Sequence[str] = ("percept-spawner",)) -> Refusal | None:
     """Give every thread of this process SCHED_FIFO ``priority``; threads that they start inherit it.
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from percept_ros.inference.scheduler import Scheduler
-from percept_ros.runtime.gc_control import GcControl
+from percept_ros.runtime.gc_control import GcControl, collect_in_slack
 from percept_ros.runtime.ring import RingReader, RingWriter
 from percept_ros.types import PointCloud
 
@@ -95,3 +95,18 @@ def test_a_frame_makes_no_reference_cycles() -> None:
             control.slack(10**12)
             gc.collect()
             assert control.statistics.unreachable == 0
+
+
+def test_nodes_of_one_process_share_the_collector() -> None:
+    was = gc.isenabled()
+    with collect_in_slack() as first:
+        with collect_in_slack() as second:
+            for _ in range(100):
+                Knot()
+            assert second(10**10) > 0
+        assert not gc.isenabled()
+        for _ in range(100):
+            Knot()
+        assert first(10**10) > 0
+    assert gc.isenabled() == was
+    assert gc.get_freeze_count() == 0
