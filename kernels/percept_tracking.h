@@ -54,6 +54,10 @@ PERCEPT_API int32_t percept_tracker_step(void* tracker, const PerceptTrackingFra
 // All live tracks: numbers (cap), classes (cap), features (cap, F), boxes (cap, 7) fixed frame, existence (cap). Returns how many, or -1.
 PERCEPT_API int32_t percept_tracker_export(void* tracker, int64_t* numbers, int64_t* classes, double* features, double* boxes,
                                            double* existence, int32_t capacity);
+// Writes all state as bytes of this build; returns how many, or minus the bytes needed when `capacity` is too small.
+PERCEPT_API int64_t percept_tracker_save(const void* tracker, uint8_t* out, int64_t capacity);
+// Takes over the tracks that another tracker saved. Number of tracks, -1 for bytes of another build or cut short, -2 not finite.
+PERCEPT_API int32_t percept_tracker_restore(void* tracker, const uint8_t* in, int64_t size);
 // Innovation consistency per class: (8, 4) = matches, sum of squared Mahalanobis distance, degrees of freedom, beyond the 95% point.
 PERCEPT_API int32_t percept_tracker_consistency(void* tracker, double* out);
 // Pairwise overlap of (n, 7) and (m, 7) boxes; kind 0 IoU 3D, 1 IoU bird's eye, 2 GIoU 3D. out (n, m).

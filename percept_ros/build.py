@@ -20,16 +20,21 @@ from percept_ros.pipeline import Pipeline
 ISOLATED = "process"
 
 
-def build_pipeline(config: Config, *, seed: int | None = None, isolation: str | None = None) -> Pipeline:
+def build_pipeline(
+    config: Config, *, seed: int | None = None, isolation: str | None = None, from_rank: int = 0
+) -> Pipeline:
     """Load every model and join the stages. Close the pipeline to release them.
 
-    seed: makes track ids repeatable (replay). isolation: overrides ``detector.isolation``.
+    seed: makes track ids repeatable (replay). isolation: overrides ``detector.isolation``. from_rank: rank of the first
+    model, when the chain is the tail of a longer one.
     Raises ModelError when no detector of the chain can be used.
     """
     where = isolation or config.detector.isolation
     with ExitStack() as stack:
         chain = DetectorChain(
-            [make_detector(name, config, where) for name in config.detector.chain], breaker_of(config)
+            [make_detector(name, config, where) for name in config.detector.chain],
+            breaker_of(config),
+            from_rank=from_rank,
         )
         stack.callback(chain.close)
         chain.load()

@@ -38,6 +38,8 @@ class Tracker {
   void reset();
   int step(const PerceptTrackingFrame& f, PerceptTrackingOutput& out);
   int exportAll(int64_t* numbers, int64_t* classes, double* f, double* boxes, double* existence, int capacity) const;
+  int64_t save(uint8_t* out, int64_t capacity) const;
+  int restore(const uint8_t* in, int64_t size);
   const Consistency* consistency() const { return consistency_; }
 
  private:

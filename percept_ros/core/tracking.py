@@ -10,7 +10,7 @@ import ctypes
 import secrets
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,16 @@ def tracker_parameters(config: TrackingConfig, model: ExistenceModel | None) -> 
         classes.append(replace(defaults, **{**limits, **chosen.get(kind.name, {})}))
     parameters = TrackerParameters(tuple(classes), max_tracks=config.max_tracks, stationary_mps=config.stationary_mps)
     return replace(parameters, bayes=replace(parameters.bayes, half_life_s=config.half_life_s))
+
+
+@dataclass(frozen=True, slots=True)
+class TrackerState:
+    """Saved state of a tracker. poses: the last ego poses, (stamp, fixed_SE3_base). kernel: bytes of the kernel's state."""
+
+    stamp_ns: int | None
+    frame_id: str
+    poses: tuple[tuple[int, F64], ...]
+    kernel: bytes
 
 
 class Tracker:
@@ -104,6 +114,20 @@ class Tracker:
         self._frame.n = self._frame.cameras = self._frame.measured = 0
         self._frame.fixed_SE3_base = pointer(pose)
         return self._run(stamp_ns)
+
+    def save(self) -> TrackerState:
+        """What another tracker of the same configuration needs to go on with the same tracks and ids."""
+        return TrackerState(self._stamp_ns, self._frame_id, tuple(self._poses), self.kernel.save())
+
+    def restore(self, state: TrackerState) -> None:
+        """Go on where ``state`` was saved. Raises InputError, and keeps its own tracks, when it is not sound."""
+        self.kernel.restore(state.kernel)
+        self._stamp_ns, self._frame_id, self._poses = state.stamp_ns, state.frame_id, list(state.poses)
+
+    @property
+    def stamp_ns(self) -> int | None:
+        """Stamp of the last frame, None at the start."""
+        return self._stamp_ns
 
     def reset(self) -> None:
         """Forget all tracks. Ids are not used again."""

@@ -73,6 +73,8 @@ def _functions() -> dict[str, Callable[..., Any]]:
         "reset": bind("percept_tracker_reset", [_P], None),
         "step": bind("percept_tracker_step", [_P, _P, _P]),
         "export": bind("percept_tracker_export", [_P, _P, _P, _P, _P, _P, _I32]),
+        "save": bind("percept_tracker_save", [_P, _P, _I64], _I64),
+        "restore": bind("percept_tracker_restore", [_P, _P, _I64]),
         "consistency": bind("percept_tracker_consistency", [_P, _P]),
         "overlap": bind("percept_tracking_overlap", [_P, _I64, _P, _I64, _I32, _P]),
         "assign": bind("percept_tracking_assign", [_P, _I64, _I64, ctypes.c_double, _P]),
@@ -121,6 +123,22 @@ class TrackerKernel:
         arrays = (numbers, classes, features, boxes, existence)
         count = self._call["export"](self._handle, *map(pointer, arrays), n)
         return numbers[:count], classes[:count], features[:count], boxes[:count], existence[:count]
+
+    def save(self) -> bytes:
+        """All state as bytes that ``restore`` of the same build reads."""
+        need = -int(self._call["save"](self._handle, None, 0))
+        out = np.zeros(need, np.uint8)
+        self._call["save"](self._handle, pointer(out), need)
+        return out.tobytes()
+
+    def restore(self, state: bytes) -> int:
+        """Go on with saved tracks; returns how many. Raises InputError, and keeps its own, for bytes that are no sound state."""
+        raw = np.frombuffer(state, np.uint8)
+        count: int = self._call["restore"](self._handle, pointer(raw), raw.size) if raw.size else -1
+        if count < 0:
+            text = "numbers that are not finite" if count == -2 else "bytes cut short or of another build"
+            raise InputError(f"tracker refused a saved state: {text}", "tracking_state")
+        return count
 
     def consistency(self) -> F64:
         """(C, 4): matches, sum of squared normalised innovations, degrees of freedom, count beyond the 95% point."""

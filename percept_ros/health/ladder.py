@@ -162,6 +162,13 @@ class Ladder:
         with self._lock:
             self._state = Standing()
 
+    def inherit(self, fresh_ns: int | None) -> None:
+        """Go on where another process saw something fresh at ``fresh_ns``: coasting is allowed from there."""
+        with self._lock:
+            mine_ns = self._state.fresh_ns
+            newest_ns = fresh_ns if mine_ns is None or fresh_ns is None else max(mine_ns, fresh_ns)
+            self._state = replace(self._state, fresh_ns=newest_ns)
+
     def frame(self, seen: Observation, now_ns: int) -> Standing:
         """Take in one frame; returns the state whose mode and cause are to be published with it."""
         rung = earned(seen, self._config.unhealthy_below)

@@ -20,6 +20,7 @@ import yaml
 
 from percept_ros.config import Config
 from percept_ros.nodes.names import CAMERA_PREFIX as PREFIX
+from percept_ros.nodes.names import FUSION, STANDBY
 from percept_ros.settings import to_dict
 
 _STOP_S = 8.0
@@ -48,8 +49,11 @@ def node_plan(config: Config, *, composed: bool = False) -> tuple[NodeProcess, .
     if config.fusion.inputs == "ring":
         sensors.append(NodeProcess("lidar", "lidar"))
         names.append("lidar")
-    managed = {"nodes": [*names, "fusion"]}
-    return (*sensors, NodeProcess("fusion", "fusion"), NodeProcess("supervisor", "supervisor", managed))
+    fusion = [NodeProcess("fusion", FUSION)]
+    if config.fusion.standby:
+        fusion.append(NodeProcess("standby", STANDBY))
+    managed = {"nodes": [*names, *(item.name for item in fusion)]}
+    return (*sensors, *fusion, NodeProcess("supervisor", "supervisor", managed))
 
 
 def parameter_file(config: Config, path: Path) -> Path:

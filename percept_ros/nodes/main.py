@@ -12,6 +12,7 @@ NODES: dict[str, str] = {
     "camera": "percept_ros.nodes.camera:make",
     "lidar": "percept_ros.nodes.lidar:make",
     "fusion": "percept_ros.nodes.fusion:make",
+    "standby": "percept_ros.nodes.standby:make",
     "supervisor": "percept_ros.nodes.supervisor:make",
     "container": "percept_ros.nodes.container:make",
 }

@@ -3,4 +3,6 @@
 from __future__ import annotations
 
 LIDAR = "lidar"
+FUSION = "fusion"
+STANDBY = "fusion_standby"
 CAMERA_PREFIX = "camera_"

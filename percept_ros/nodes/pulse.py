@@ -42,6 +42,14 @@ class Pulse:
         """Time jumped: what was is forgotten."""
         self._last, self._heard_ns, self._sent_ns, self._stale_since_ns = None, now_ns, now_ns, None
 
+    def inherit(self, last: FrameResult) -> None:
+        """Go on from what another process published."""
+        self._last, self._heard_ns, self._stale_since_ns = last, last.sensors.stamp_ns, None
+
+    def wait(self, now_ns: int) -> None:
+        """Nothing is due here for a period: another process publishes."""
+        self._sent_ns = now_ns
+
     def beat(self, now_ns: int) -> tuple[FrameResult, int]:
         """What to publish now, and by how many nanoseconds its poses were moved ahead."""
         self._sent_ns = now_ns

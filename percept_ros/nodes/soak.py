@@ -143,8 +143,12 @@ def _configured(job: SoakJob, topics: BagTopics) -> Config:
     folder = _drilled_model(job.out / "drilled", first)
     detector = dataclasses.replace(config.detector, chain=(str(folder), *rest), worker_memory_mb=600.0)
     budget = dataclasses.replace(config.budget, detect_ms=80.0)
+    fusion = dataclasses.replace(config.fusion, standby=True)
+    health = dataclasses.replace(config.health, pulse_ms=130.0)
     realtime = dataclasses.replace(config.realtime, priority=job.priority)
-    return dataclasses.replace(config, detector=detector, budget=budget, realtime=realtime)
+    return dataclasses.replace(
+        config, detector=detector, budget=budget, realtime=realtime, fusion=fusion, health=health
+    )
 
 
 def _drilled_model(folder: Path, model: str) -> Path:
