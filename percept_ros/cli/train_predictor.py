@@ -21,7 +21,7 @@ def predictor(
     held_out: bool = typer.Option(True, help="kitti, eth_ucy: also a model for every fold, without its sequences"),
     drives: int = typer.Option(60, min=3, help="simulated drives of 40 s (sim)"),
     seed: int = typer.Option(0, min=0, help="seed of drives, weights and order"),
-    steps: int = typer.Option(600, min=1, help="most optimiser steps of each network"),
+    steps: int = typer.Option(0, min=0, help="most optimiser steps of each network; 0 = the recipe's"),
     threads: int = typer.Option(1, min=1, help="threads of PyTorch"),
     as_json: bool = typer.Option(False, "--json", help="print one JSON object"),
 ) -> None:

@@ -31,6 +31,16 @@ def one_hot(groups: I64, count: int = len(GROUPS)) -> F64:
     return np.eye(count)[groups]
 
 
+AGE_SHARES = (0.25, 0.5, 1.0)
+"""Ages at which a window counts as young, half full, nearly full; from the last on it is full. Shares of its width."""
+
+
+def age_stages(ages: Reals | I64, width: int) -> I64:
+    """(N,) stage of windows of these ages (displacements seen): 0 = young to ``len(AGE_SHARES)`` = full."""
+    edges = np.array(AGE_SHARES) * width
+    return np.asarray((np.asarray(ages)[:, None] >= edges).sum(axis=1), np.int64)
+
+
 def push(windows: Reals, displacement_m: Reals, fresh: Bool) -> Reals:
     """(N, W, 2) windows with the newest displacement (N, 2) appended; rows that are ``fresh`` (N,) are filled with it."""
     moved = np.concatenate([windows[:, 1:], displacement_m[:, None]], axis=1)
@@ -43,14 +53,23 @@ def windows_of(displacements_m: Reals, width: int) -> Reals:
     return np.moveaxis(np.lib.stride_tricks.sliding_window_view(filled, width, axis=1), 3, 2)
 
 
-def jitter(windows: Reals) -> F64:
+def jitter(windows: Reals, ages: Reals | None = None) -> F64:
     """(N,) noise of each track, metres: median size of the second differences of its displacements, as one sigma.
 
-    White position noise of sigma s an axis gives second differences of displacements of sqrt(20) s an axis.
+    ages: (N,) displacements really seen, None = all; 0 for tracks too young to tell. White position noise of sigma s an
+    axis gives second differences of displacements of sqrt(20) s an axis.
     """
-    second = np.diff(windows, n=2, axis=1)
-    size = np.hypot(second[..., 0], second[..., 1])
-    return np.asarray(np.median(size, axis=1) / (np.sqrt(20.0) * 1.1774), np.float64)
+    width = windows.shape[1]
+    second = windows[:, 2:] - 2.0 * windows[:, 1:-1] + windows[:, :-2]
+    size = np.sqrt((second * second).sum(axis=2))
+    if ages is None:
+        middle = np.median(size, axis=1)
+    else:
+        known = np.clip(np.asarray(ages).astype(np.int64) - 2, 0, width - 2)
+        size[np.arange(width - 2) < (width - 2 - known)[:, None]] = np.inf
+        place = np.maximum(known - 1, 0) // 2
+        middle = np.where(known > 0, np.sort(size, axis=1)[np.arange(len(size)), place], 0.0)
+    return np.asarray(middle / (np.sqrt(20.0) * 1.1774), np.float64)
 
 
 def mean_velocity(windows: Reals, steps: int) -> Reals:

@@ -1,19 +1,26 @@
-"""When a learned path may be used: only where it was trained, and only while it proves better than the classical one.
+"""When a learned path may be used: only where it was trained, and only while it proves better than going straight on.
 
-Two gates, each a share in [0, 1] of the learned path in the answer. ``familiarity`` compares a track with the training
-data: its noise, its speed. ``SkillGate`` keeps score of both predictors on what really happened since, a group at a time.
+``familiarity`` compares a track with the training data: its noise, its speed. ``SkillGate`` keeps score of all predictors on
+what really happened since, a group at a time, and starts from how they did on held-out training data.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 
 from percept_ros.core.path_features import GROUPS, Reals, jitter, mean_velocity
 from percept_ros.settings import setting
 from percept_ros.types import F64, I64
+
+SPANS = (1, 2, 3, 5, 10, 20)
+"""Newest displacements whose mean goes on, of the straight experts."""
+EXPERTS = ("network", *(f"cv{span}" for span in SPANS), "told")
+YOUNG = 5
+"""Displacements from which on the noise of a track is told."""
+NETWORK, TOLD = 0, len(SPANS) + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,32 +33,48 @@ class Familiar:
 
 
 @dataclass(frozen=True, slots=True)
+class Prior:
+    """What to think of each expert before it is judged: its error over that of the best straight one, of one group."""
+
+    network: float = setting(1.1, "the path network", low=0.0)
+    cv1: float = setting(1.1, "the last displacement goes on", low=0.0)
+    cv2: float = setting(1.05, "the mean of the last 2", low=0.0)
+    cv3: float = setting(1.0, "of the last 3", low=0.0)
+    cv5: float = setting(1.05, "of the last 5", low=0.0)
+    cv10: float = setting(1.1, "of the last 10", low=0.0)
+    cv20: float = setting(1.2, "of the last 20", low=0.0)
+    told: float = setting(1.0, "the tracker's own velocity", low=0.0)
+
+
+@dataclass(frozen=True, slots=True)
 class SkillSettings:
-    """How the skill gate judges. Evidence is the number of judged paths, older ones fading."""
+    """How the skill gate judges. Evidence is the number of judged positions, older ones fading."""
 
-    least_evidence: float = setting(30.0, "judged paths before the gate leaves its first answer", low=0.0)
-    memory: float = setting(3000.0, "judged paths after which old ones weigh a third", low=1.0)
-    full_ratio: float = setting(0.97, "error ratio to the classical path up to which the learned path is used", low=0.0)
-    none_ratio: float = setting(1.0, "error ratio from which it is not used at all", low=0.0)
-    first_share: float = setting(1.0, "share while there is not enough evidence", low=0.0, high=1.0)
+    prior_weight: float = setting(100.0, "judged positions that the prior stands for", low=0.0)
+    memory: float = setting(6000.0, "judged positions after which old ones weigh a third", low=1.0)
+    full_ratio: float = setting(0.96, "error over the best straight expert's up to which the network is used", low=0.0)
+    none_ratio: float = setting(1.0, "and from which it is not used at all", low=0.0)
 
 
-def familiarity(windows: Reals, groups: I64, limits: Mapping[str, Familiar]) -> F64:
+def familiarity(windows: Reals, ages: Reals, groups: I64, limits: Mapping[str, Familiar]) -> F64:
     """(N,) 1 inside the ranges of training, falling to 0 at three times (or a third of) their ends.
 
-    windows: (N, W, 2) displacements a step, metres. limits: group name -> ranges; a group without ranges is unfamiliar.
+    windows: (N, W, 2) displacements a step, metres. ages: (N,) displacements seen. limits: group name -> ranges; a group
+    without ranges is unfamiliar. Noise that is not known yet is taken as familiar.
     """
-    noise = jitter(windows)
+    least, most, step_m = _limits(limits)[:, groups]
+    noise = jitter(windows, ages)
     mean = mean_velocity(windows, 5)
-    step_m = np.hypot(mean[:, 0], mean[:, 1])
-    share = np.zeros(len(windows))
-    for index, name in enumerate(GROUPS):
-        mine = groups == index
-        if (limit := limits.get(name)) is not None and mine.any():
-            over = np.maximum(noise[mine] / max(limit.most_jitter_m, 1e-9), step_m[mine] / max(limit.most_step_m, 1e-9))
-            under = limit.least_jitter_m / np.maximum(noise[mine], 1e-9)
-            share[mine] = _falling(np.maximum(over, under), 1.0, 3.0)
-    return share
+    over = np.maximum(noise / most, np.hypot(mean[:, 0], mean[:, 1]) / step_m)
+    under = np.where(np.asarray(ages) >= YOUNG, least / np.maximum(noise, 1e-9), 0.0)
+    return _falling(np.maximum(over, under), 1.0, 3.0)
+
+
+def _limits(limits: Mapping[str, Familiar]) -> F64:
+    """(3, G) least and most noise and most step; a group without ranges fits nothing."""
+    nothing = (np.inf, 1e-9, 1e-9)
+    rows = [astuple(limits[name]) if name in limits else nothing for name in GROUPS]
+    return np.maximum(np.array(rows, np.float64).T, 1e-9)
 
 
 def _falling(value: F64, full: float, none: float) -> F64:
@@ -59,31 +82,46 @@ def _falling(value: F64, full: float, none: float) -> F64:
     return np.clip((none - value) / max(none - full, 1e-9), 0.0, 1.0)
 
 
-class SkillGate:
-    """Share of the learned path in each group, from the errors of both predictors seen so far."""
+def straight_steps(windows: Reals, told_m: Reals) -> F64:
+    """(E - 1, N, 2) displacement a step of each straight expert.
 
-    def __init__(self, settings: SkillSettings | None = None) -> None:
+    windows: (N, W, 2) last displacements. told_m: (N, 2) displacement a step by the tracker's velocity.
+    """
+    return np.stack([*(mean_velocity(windows, span) for span in SPANS), np.asarray(told_m)]).astype(np.float64)
+
+
+class SkillGate:
+    """Which straight expert serves a group, and the share of the network, from the errors of all seen so far."""
+
+    def __init__(self, settings: SkillSettings | None = None, priors: Mapping[str, Prior] | None = None) -> None:
         self._settings = settings or SkillSettings()
-        self._learned = np.zeros(len(GROUPS))
-        self._classical = np.zeros(len(GROUPS))
+        self._prior = np.array([astuple((priors or {}).get(name, Prior())) for name in GROUPS]).T
+        self._sums = np.zeros((len(EXPERTS), len(GROUPS)))
         self.evidence = np.zeros(len(GROUPS))
 
-    def judge(self, groups: I64, learned_m: F64, classical_m: F64) -> None:
-        """Take in the errors (N,) of both predictors on paths that have now been travelled."""
+    def judge(self, groups: I64, errors_m: F64) -> None:
+        """Take in the errors (E, N) of all experts at positions that have now been reached."""
         for index in range(len(GROUPS)):
             mine = groups == index
             if count := int(mine.sum()):
                 keep = np.exp(-count / self._settings.memory)
-                self._learned[index] = keep * self._learned[index] + learned_m[mine].sum()
-                self._classical[index] = keep * self._classical[index] + classical_m[mine].sum()
+                self._sums[:, index] = keep * self._sums[:, index] + errors_m[:, mine].sum(axis=1)
                 self.evidence[index] = keep * self.evidence[index] + count
 
+    def errors(self) -> F64:
+        """(E, G) error of each expert with its prior, in any unit: only ratios mean something."""
+        usual = np.where(self.evidence > 0, self._sums[1:].min(axis=0) / np.maximum(self.evidence, 1e-9), 1.0)
+        return np.asarray(self._sums + self._settings.prior_weight * self._prior * np.maximum(usual, 1e-6), np.float64)
+
+    def straight(self, groups: I64) -> I64:
+        """(N,) index into ``EXPERTS`` of the straight expert that serves each track."""
+        return np.asarray(1 + self.errors()[1:].argmin(axis=0)[groups], np.int64)
+
     def ratio(self) -> F64:
-        """(G,) error of the learned paths over that of the classical ones; 1 without evidence."""
-        return np.where(self.evidence > 0, (self._learned + 1e-6) / (self._classical + 1e-6), 1.0)
+        """(G,) error of the network over that of the best straight expert."""
+        errors = self.errors()
+        return np.asarray(errors[NETWORK] / errors[1:].min(axis=0), np.float64)
 
     def share(self, groups: I64) -> F64:
-        """(N,) share of the learned path for tracks of these groups."""
-        s = self._settings
-        proven = _falling(self.ratio(), s.full_ratio, s.none_ratio)
-        return np.where(self.evidence < s.least_evidence, s.first_share, proven)[groups]
+        """(N,) share of the network's path for tracks of these groups."""
+        return _falling(self.ratio(), self._settings.full_ratio, self._settings.none_ratio)[groups]

@@ -53,16 +53,25 @@ def ctrv_paths(position_m: F64, velocity_mps: F64, yaw_rad: F64, yaw_rate_radps:
 
     A turn rate of zero gives a straight line: the chord of the arc is v t sinc(w t / 2) at heading + w t / 2.
     """
-    speed = np.hypot(velocity_mps[:, 0], velocity_mps[:, 1])
-    course = np.arctan2(velocity_mps[:, 1], velocity_mps[:, 0])
-    half = 0.5 * yaw_rate_radps[:, None] * times_s
-    chord = speed[:, None] * times_s * np.sinc(half / np.pi)
     out = np.empty((len(position_m), len(times_s), 3))
-    out[..., 0] = position_m[:, None, 0] + chord * np.cos(course[:, None] + half)
-    out[..., 1] = position_m[:, None, 1] + chord * np.sin(course[:, None] + half)
-    turned = yaw_rad[:, None] + 2.0 * half
-    out[..., 2] = np.arctan2(np.sin(turned), np.cos(turned))
+    out[..., :2] = velocity_mps[:, None] * times_s[:, None]
+    out[..., 2] = yaw_rad[:, None]
+    if len(turning := np.flatnonzero(yaw_rate_radps)):
+        half = 0.5 * yaw_rate_radps[turning, None] * times_s
+        sine, cosine = np.sin(half), np.cos(half)
+        shorter = np.where(np.abs(half) > 1e-9, sine / np.where(half == 0.0, 1.0, half), 1.0)
+        east, north = out[turning, :, 0] * shorter, out[turning, :, 1] * shorter
+        out[turning, :, 0] = east * cosine - north * sine
+        out[turning, :, 1] = east * sine + north * cosine
+        out[turning, :, 2] += 2.0 * half
+    out[..., :2] += position_m[:, None]
+    out[..., 2] = wrapped(out[..., 2])
     return out
+
+
+def wrapped(angle_rad: F64) -> F64:
+    """Angles brought into [-pi, pi)."""
+    return np.asarray(angle_rad - 2.0 * np.pi * np.floor(angle_rad / (2.0 * np.pi) + 0.5), np.float64)
 
 
 def path_sigma(tracks: Tracks, times_s: F64) -> F64:

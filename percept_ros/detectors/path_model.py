@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from percept_ros.core.path_features import GROUPS, one_hot
-from percept_ros.core.path_gate import Familiar, SkillSettings
+from percept_ros.core.path_gate import Familiar, Prior, SkillSettings
 from percept_ros.errors import EngineClosed, ManifestError
 from percept_ros.inference.engine import InferenceEngine
 from percept_ros.inference.manifest import Manifest, find_model, load_manifest
@@ -17,6 +17,7 @@ from percept_ros.inference.model import open_model
 from percept_ros.settings import setting
 from percept_ros.types import F32, F64, I64, Bool
 
+Opener = Callable[[Path], tuple[Manifest, InferenceEngine]]
 PREPROCESS, POSTPROCESS = "track_displacements", "path_offsets"
 
 
@@ -25,7 +26,6 @@ class PathInput:
     """Parameters of ``track_displacements``."""
 
     step_s: float = setting(0.1, "clock of the model", low=0.01, high=10.0)
-    straight_steps: Mapping[str, int] = setting({}, "group -> newest displacements that constant velocity averages")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class PathOutput:
     """Parameters of ``path_offsets``."""
 
     familiar: Mapping[str, Familiar] = setting({}, "group -> ranges of the training data")
+    priors: Mapping[str, Prior] = setting({}, "group -> what to think of each expert before it is judged")
     skill: SkillSettings = setting(SkillSettings(), "how the skill gate judges")
 
 
@@ -64,10 +65,10 @@ class PathAnswer:
 
 
 class PathModel:
-    """One opened path network. Calls come from one thread."""
+    """One opened path network. Calls come from one thread. opener: opens the artefact of a model folder."""
 
-    def __init__(self, folder: Path | str) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path | str, opener: Opener = open_model) -> None:
+        self._folder, self._opener = folder, opener
         self._engine: InferenceEngine | None = None
         self.manifest = Manifest()
         self.input, self.output = PathInput(), PathOutput()
@@ -88,7 +89,7 @@ class PathModel:
         self._width, self._hidden = shapes["window"][1], shapes["hidden"][1]
         self.steps = shapes["offsets"][1]
         self.input, self.output = manifest.preprocess.read(PathInput), manifest.postprocess.read(PathOutput)
-        self.manifest, self._engine = open_model(folder)
+        self.manifest, self._engine = self._opener(folder)
         self._engine.warm_up()
 
     def empty(self, count: int) -> PathState:
@@ -128,14 +129,6 @@ class PathModel:
         )
         after = PathState(*(out[f"next_{name}"] for name in ("window", "age", "hidden", "cell")))
         return PathAnswer(out["offsets"], out["linear"], out["sigma"], after)
-
-    def straight_displacement(self, windows: F32, groups: I64) -> F64:
-        """(N, 2) displacement a step that constant velocity goes on with."""
-        out = np.empty((len(windows), 2))
-        for index, name in enumerate(GROUPS):
-            mine = groups == index
-            out[mine] = windows[mine, -self.input.straight_steps.get(name, 3) :].mean(axis=1)
-        return out
 
     def close(self) -> None:
         """Free the engine. May be called twice."""

@@ -9,24 +9,23 @@ from typing import Any
 import numpy as np
 
 from percept_ros.core.path_features import GROUPS, Reals
-from percept_ros.core.path_gate import SkillGate, SkillSettings, familiarity
+from percept_ros.core.path_gate import EXPERTS, NETWORK, TOLD, familiarity, straight_steps
 from percept_ros.core.prediction import ctrv_paths
-from percept_ros.detectors.path_model import PathModel
+from percept_ros.detectors.path_model import PathAnswer, PathModel
 from percept_ros.evaluate.prediction import ade, calibration, compare, distances, fde, moves, ratio
 from percept_ros.evaluate.prediction_data import Cases
+from percept_ros.evaluate.prediction_gate import early_steps, gate
 from percept_ros.types import F64, Bool
 
 BATCH = 4096
 NAMES = {"car": "vehicle", "pedestrian": "pedestrian", "bicycle": "cyclist"}
-SPANS = (1, 2, 3, 5, 7, 10, 15, 20)
-"""Newest displacements that constant velocity may average; the best of them on the very cases is "cv"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """Errors (N, T) of each predictor on the same cases, by name. sigma_m: (N, T). share: (N,) of the model in "gated".
+    """Errors (N, T) of each predictor on the same cases, by name. sigma_m: (N, T). share: (N,) of the network in "gated".
 
-    base: (N,) name of the model that answered.
+    Names: model, ridge, ctrv, gated, and ``cv*`` of constant velocities.
     """
 
     cases: Cases
@@ -38,43 +37,69 @@ class Predicted:
 def predict(model: PathModel, chosen: Cases) -> Predicted:
     """All predictors on the cases, which may be of several sequences."""
     parts = [chosen.take(np.arange(i, min(i + BATCH, len(chosen)))) for i in range(0, len(chosen), BATCH)]
-    paths: dict[str, list[F64]] = {}
-    for part in parts:
-        for name, value in _paths(model, part).items():
-            paths.setdefault(name, []).append(value)
-    joined = {name: np.concatenate(values) for name, values in paths.items()}
-    sigma, familiar = joined.pop("sigma"), joined.pop("familiar")
+    found = [_paths(model, part) for part in parts]
+    paths = {name: np.concatenate([f.offsets[name] for f in found]) for name in found[0].offsets}
+    experts = np.concatenate([f.experts for f in found], axis=1)
+    early = np.concatenate([f.early for f in found], axis=1)
+    familiar = np.concatenate([f.familiar for f in found])
     truth = chosen.future_m - chosen.past_m[:, -1:]
-    errors = {name: distances(path, truth) for name, path in joined.items()}
-    share = familiar * skill_shares(chosen, errors["model"], errors["classical"], model.output.skill)
-    gated = joined["classical"] + share[:, None, None] * (joined["model"] - joined["classical"])
-    errors["gated"] = distances(gated, truth)
-    return Predicted(chosen, errors, sigma, share)
+    share, straight = gate(chosen, distances(experts, truth), early, model.output)
+    share = share * familiar
+    base = experts[straight, np.arange(len(chosen))]
+    paths["gated"] = base + share[:, None, None] * (experts[NETWORK] - base)
+    paths |= {name: experts[i] for i, name in enumerate(EXPERTS) if name.startswith("cv") and _fits(name, chosen)}
+    if chosen.velocity_mps is not None:
+        paths["cv_told"] = experts[TOLD]
+    errors = {name: distances(path, truth) for name, path in paths.items()}
+    return Predicted(chosen, errors, np.concatenate([f.sigma_m for f in found]), share)
 
 
-def _paths(model: PathModel, part: Cases) -> dict[str, F64]:
-    """Offsets (n, T, 2) of every predictor; also sigma (n, T) and familiarity (n,)."""
+def _fits(name: str, chosen: Cases) -> bool:
+    """Whether the past is long enough for this constant velocity to differ from shorter ones."""
+    span = int(name.removeprefix("cv"))
+    fits: bool = span <= chosen.past_m.shape[1]
+    return fits
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """offsets: name -> (n, T, 2). experts: (E, n, T, 2). early: (E, n) errors of an earlier answer, at now. sigma_m: (n, T)."""
+
+    offsets: dict[str, F64]
+    experts: F64
+    early: F64
+    sigma_m: F64
+    familiar: F64
+
+
+def _paths(model: PathModel, part: Cases) -> _Answers:
+    """Offsets of every predictor, and the errors of what they said of now some time ago."""
     moved = np.diff(part.past_m, axis=1)
     told = moved / part.step_s if part.velocity_mps is None else part.velocity_mps[:, 1:]
     state, count = model.empty(len(part)), part.future_m.shape[1]
+    ahead = early_steps(count)
+    early = np.zeros((len(EXPERTS), len(part)))
     for step in range(moved.shape[1]):
         fresh = np.full(len(part), step == 0)
         answer = model.step(moved[:, step], told[:, step], part.groups, fresh, state)
         state = answer.state
-    ahead = np.arange(1.0, count + 1)[:, None]
-    found = {
-        "model": answer.offsets_m[:, :count].astype(np.float64),
+        if step == moved.shape[1] - 1 - ahead:
+            said = experts_of(answer, told[:, step] * part.step_s, ahead)[:, :, -1]
+            early = np.linalg.norm(said - moved[:, -ahead:].sum(axis=1), axis=-1)
+    experts = experts_of(answer, told[:, -1] * part.step_s, count)
+    offsets = {
+        "model": experts[NETWORK],
         "ridge": answer.linear_m[:, :count].astype(np.float64),
-        "classical": model.straight_displacement(state.window, part.groups)[:, None] * ahead,
-        "sigma": answer.sigma_m[:, :count].astype(np.float64),
-        "familiar": familiarity(state.window, part.groups, model.output.familiar),
         "ctrv": _turning(moved, part.step_s, count),
     }
-    for span in (s for s in SPANS if s <= moved.shape[1]):
-        found[f"cv{span}"] = moved[:, -span:].mean(axis=1)[:, None] * ahead
-    if part.velocity_mps is not None:
-        found["cv_told"] = told[:, -1][:, None] * part.step_s * ahead
-    return found
+    familiar = familiarity(state.window, state.age[:, 0], part.groups, model.output.familiar)
+    return _Answers(offsets, experts, early, answer.sigma_m[:, :count].astype(np.float64), familiar)
+
+
+def experts_of(answer: PathAnswer, told_m: F64, count: int) -> F64:
+    """(E, n, T, 2) offsets of every expert. told_m: (n, 2) displacement a step by the tracker's velocity."""
+    straight = straight_steps(answer.state.window, told_m)[:, :, None] * np.arange(1.0, count + 1)[:, None]
+    return np.concatenate([answer.offsets_m[None, :, :count].astype(np.float64), straight])
 
 
 def _turning(moved: F64, step_s: float, count: int) -> F64:
@@ -87,26 +112,6 @@ def _turning(moved: F64, step_s: float, count: int) -> F64:
     times = step_s * np.arange(1.0, count + 1)
     paths: F64 = ctrv_paths(np.zeros((len(moved), 2)), new / step_s, np.zeros(len(moved)), rate, times)[..., :2]
     return paths
-
-
-def skill_shares(chosen: Cases, learned: F64, classical: F64, settings: SkillSettings) -> F64:
-    """(N,) share that the skill gate gives each case, judging only paths that ended by its time, a sequence at a time."""
-    share, steps = np.ones(len(chosen)), chosen.future_m.shape[1]
-    means = learned.mean(axis=1), classical.mean(axis=1)
-    for name in np.unique(chosen.sequences):
-        rows = np.flatnonzero(chosen.sequences == name)
-        gate, at = SkillGate(settings), chosen.at[rows]
-        judged = 0
-        rows = rows[np.argsort(at, kind="stable")]
-        at = chosen.at[rows]
-        for now in np.unique(at):
-            ended = int(np.searchsorted(at, now - steps, side="right"))
-            done = rows[judged:ended]
-            gate.judge(chosen.groups[done], means[0][done], means[1][done])
-            judged = max(judged, ended)
-            mine = rows[at == now]
-            share[mine] = gate.share(chosen.groups[mine])
-    return share
 
 
 def merge(parts: list[Predicted]) -> Predicted:

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from percept_ros.core.path_features import GROUPS
 from percept_ros.evaluate.prediction_data import Cases, Trajectory
-from percept_ros.train.predictor_data import Lessons, fit_filters, lessons, step_windows, truth_of
+from percept_ros.train.predictor_data import Lessons, lessons, step_windows, truth_of
+from percept_ros.train.predictor_filters import fit_filters
 from percept_ros.train.predictor_network import (
     LEAST_SIGMA_M,
     Member,
@@ -26,6 +26,7 @@ from percept_ros.train.predictor_network import (
     residual,
     sigma_basis,
 )
+from percept_ros.train.predictor_trust import HeldOut, best_trust, group_ratios, sigma_scale
 from percept_ros.types import F64, Bool
 
 Report = Callable[[str], None]
@@ -42,27 +43,31 @@ class PredictorRecipe:
     history: int = 21
     first_step: int = 4
     stride: int = 3
-    penalties: tuple[float, ...] = (3e-3, 3e-2, 0.3)
+    penalties: tuple[float, ...] = (3e-3, 3e-2, 0.3, 30.0)
     rate: float = 3e-3
     decay: float = 1e-2
     batch: int = 256
     picked: int = 6
-    steps: int = 600
+    steps: int = 300
     look_every: int = 30
-    patience: int = 5
+    patience: int = 4
     hold_out: float = 0.2
     scales: tuple[float, ...] = ()
     seed: int = 0
 
 
 def ridge_filters(chunks: Cases, offsets: F64, recipe: PredictorRecipe) -> F64:
-    """Ridge filters from the judged steps of all chunks."""
-    windows = step_windows(chunks, recipe.shape)[:, recipe.first_step :: 2]
-    targets = offsets[:, recipe.first_step :: 2]
+    """Ridge filters from all steps of all chunks."""
+    windows = step_windows(chunks, recipe.shape)
     count = windows.shape[1]
-    rows, wanted = windows.reshape(-1, *windows.shape[2:]), targets.reshape(-1, *targets.shape[2:])
     return fit_filters(
-        rows, wanted, np.repeat(chunks.groups, count), np.repeat(chunks.sequences, count), recipe.penalties
+        windows.reshape(-1, *windows.shape[2:]),
+        offsets.reshape(-1, *offsets.shape[2:]),
+        np.repeat(chunks.groups, count),
+        np.tile(np.arange(1, count + 1), len(windows)),
+        np.repeat(chunks.sequences, count),
+        recipe.penalties,
+        recipe.seed,
     )
 
 
@@ -75,19 +80,16 @@ def train(
     chunks, offsets = truth_of(scaled(trajectories, recipe.scales), shape, recipe.history, recipe.stride)
     filters = ridge_filters(chunks, offsets, recipe)
     learned = lessons(chunks, offsets, filters, shape)
-    members, scales = [], []
-    metrics: dict[str, Any] = {}
+    members, seen = [], []
     for k in range(shape.members):
         held = hold_out(learned.sequences, recipe, k)
-        member, found = train_member(learned, held, recipe, k, report)
-        members.append(member)
-        scales.append(sigma_scale(member, learned, held, recipe))
-        metrics[f"member_{k}"] = found
-    graph = StepGraph(shape, members, torch.as_tensor(filters), torch.stack(scales).mean(0))
-    metrics["chunks"] = len(learned.sequences)
-    ratio = [m["ratio_to_ridge"] for m in metrics.values() if isinstance(m, dict)]
-    metrics["held_out_ratio_to_ridge"] = float(np.mean(ratio))
-    return graph.eval(), metrics
+        members.append(train_member(learned, held, recipe, k, report))
+        seen.append(held_out_answers(members[-1], learned, held, recipe))
+    graph = StepGraph(shape, members, torch.as_tensor(filters))
+    unseen = HeldOut.join(seen)
+    graph.trust[:] = best_trust(unseen)
+    graph.sigma_scale[:] = sigma_scale(unseen, graph.trust)
+    return graph.eval(), {"chunks": len(learned.sequences), **group_ratios(unseen, graph.trust)}
 
 
 def scaled(trajectories: Sequence[Trajectory], scales: Sequence[float]) -> list[Trajectory]:
@@ -113,9 +115,7 @@ def hold_out(sequences: Any, recipe: PredictorRecipe, member: int) -> Bool:
     return np.isin(sequences, chosen)
 
 
-def train_member(
-    learned: Lessons, held: Bool, recipe: PredictorRecipe, number: int, report: Report
-) -> tuple[Member, dict[str, float]]:
+def train_member(learned: Lessons, held: Bool, recipe: PredictorRecipe, number: int, report: Report) -> Member:
     """One LSTM, as it was when its held-out error was least."""
     torch.manual_seed(recipe.seed * 100 + number)
     member = Member(recipe.shape)
@@ -144,7 +144,8 @@ def train_member(
             break
     member.load_state_dict(best_state)
     report(f"member {number}: held-out {best / first:.4f} of the ridge filter's error")
-    return member.eval(), {"ratio_to_ridge": best / first, "steps": step}
+    member.eval()
+    return member
 
 
 def batch_loss(member: Member, learned: Lessons, rows: Tensor, recipe: PredictorRecipe, rng: torch.Generator) -> Tensor:
@@ -171,8 +172,8 @@ def batch_loss(member: Member, learned: Lessons, rows: Tensor, recipe: Predictor
 def mirrored(shape: PathShape, mirror: Tensor) -> Tensor:
     """(N, F) sign of each feature under the mirror signs (N,)."""
     signs = torch.ones(len(mirror), shape.features)
-    spans = 2 * (len(shape.lags) + 1)
-    signs[:, 1:spans:2] = mirror[:, None]
+    spans = len(shape.lags) + 1
+    signs[:, spans : 2 * spans] = mirror[:, None]
     return signs
 
 
@@ -199,18 +200,9 @@ def answers(
     return found, learned.residual[rows[:, None], at], learned.valid[rows[:, None], at], sigma
 
 
-@torch.no_grad()
-def sigma_scale(member: Member, learned: Lessons, held: Bool, recipe: PredictorRecipe) -> Tensor:
-    """(G, T) factor that makes sigma hold 39.3 % of the held-out errors inside one sigma, a group and step."""
+def held_out_answers(member: Member, learned: Lessons, held: Bool, recipe: PredictorRecipe) -> HeldOut:
+    """What the member says of sequences that it did not learn from."""
     rows = torch.as_tensor(np.flatnonzero(held))[:: max(1, int(held.sum()) // 3000)]
-    found, target, valid, sigma = answers(member, learned, rows, recipe)
-    ratio = (found - target).norm(dim=-1) / sigma
-    inside = 1.0 - float(np.exp(-0.5))
-    scale = torch.ones(len(GROUPS), recipe.shape.horizon)
-    for group in range(len(GROUPS)):
-        mine = torch.as_tensor(learned.groups[rows.numpy()] == group)
-        for step in range(recipe.shape.horizon):
-            seen = ratio[mine][..., step][valid[mine][..., step] > 0]
-            if len(seen) > 30:
-                scale[group, step] = seen.quantile(inside)
-    return scale
+    found, target, valid, sigma = (v.flatten(0, 1) for v in answers(member, learned, rows, recipe))
+    groups = torch.as_tensor(learned.groups[rows.numpy()]).repeat_interleave(len(found) // max(1, len(rows)))
+    return HeldOut(found, target, valid, sigma, groups)

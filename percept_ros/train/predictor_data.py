@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from percept_ros.core.path_features import GROUPS, one_hot, windows_of
-from percept_ros.core.path_ridge import apply_ridge, fit_ridge
+from percept_ros.core.path_features import age_stages, one_hot, windows_of
+from percept_ros.core.path_ridge import apply_ridge
 from percept_ros.evaluate.prediction_data import Cases, Trajectory
-from percept_ros.train.predictor_network import PathShape, features
+from percept_ros.train.predictor_network import Features, PathShape
 from percept_ros.types import F32, F64, I64
 
 Names = np.ndarray[tuple[int], np.dtype[np.str_]]
@@ -77,48 +77,16 @@ def _padded(t: Trajectory, length: int) -> tuple[F64, F64, F64 | None]:
     return measured, np.vstack([t.truth, tail]), velocity
 
 
-def fit_filters(windows: F32, offsets: F64, groups: I64, sequences: Names, penalties: Sequence[float]) -> F64:
-    """(G, W + 1, T) ridge filters; a group of few examples gets that of all. Each group's penalty is the one that does
-    best on sequences left out of the fit."""
-    valid = np.isfinite(offsets[..., 0]).astype(np.float64)
-    clean = np.nan_to_num(offsets)
-    filters = []
-    for group in range(len(GROUPS)):
-        mine = groups == group
-        rows = mine if mine.sum() > 500 else np.ones(len(groups), np.bool_)
-        part = windows[rows], clean[rows], valid[rows]
-        scores = [_left_out_error(*part, sequences[rows], p) for p in penalties]
-        filters.append(fit_ridge(*part, penalties[int(np.argmin(scores))]))
-    return np.stack(filters)
-
-
-def _left_out_error(windows: F32, offsets: F64, valid: F64, sequences: Names, penalty: float) -> float:
-    """Mean distance of the ridge filter on sequences that it was not fitted on, in three turns."""
-    names, total = np.unique(sequences), 0.0
-    for turn in range(3):
-        out = (
-            np.isin(sequences, names[turn::3])
-            if len(names) >= 3
-            else np.arange(len(windows)) * 3 // len(windows) == turn
-        )
-        weights = fit_ridge(windows[~out], offsets[~out], valid[~out], penalty)
-        off = apply_ridge(windows[out], weights) - offsets[out]
-        total += float((np.hypot(off[..., 0], off[..., 1]) * valid[out]).sum())
-    return total
-
-
 def lessons(chunks: Cases, offsets: F64, filters: F64, shape: PathShape) -> Lessons:
     """What the network learns from chunks (N) with true offsets (N, L, T, 2), given the ridge ``filters``."""
     windows = step_windows(chunks, shape)
     count, steps = windows.shape[:2]
     flat = windows.reshape(count * steps, *windows.shape[2:])
     groups = np.repeat(chunks.groups, steps)
-    linear = np.empty((len(flat), shape.horizon, 2), np.float32)
-    for group in range(len(GROUPS)):
-        linear[groups == group] = apply_ridge(flat[groups == group], filters[group].astype(np.float32))
-    age = np.tile(np.arange(1.0, steps + 1), count)[:, None]
-    inputs, ahead = features(
-        shape, _tensor(flat[:, :-1]), _tensor(flat[:, -1] / shape.step_s), _tensor(age), _tensor(one_hot(groups))
+    age = np.tile(np.arange(1.0, steps + 1), count)
+    linear = linear_answers(flat, groups, age_stages(age, shape.width), filters.astype(np.float32))
+    inputs, ahead = Features(shape)(
+        _tensor(flat[:, :-1]), _tensor(flat[:, -1] / shape.step_s), _tensor(age[:, None]), _tensor(one_hot(groups))
     )
     rest = _tensor(offsets.reshape(len(flat), shape.horizon, 2)) - _tensor(linear)
     length = ahead.norm(dim=1, keepdim=True)
@@ -137,6 +105,15 @@ def lessons(chunks: Cases, offsets: F64, filters: F64, shape: PathShape) -> Less
         chunks.sequences,
         _weights(local, valid, torch.as_tensor(groups)).reshape(count, steps)[:, 0],
     )
+
+
+def linear_answers(windows: F32, groups: I64, stages: I64, filters: F32) -> F32:
+    """(N, T, 2) answers of the filters (G, A, W + 1, T) to windows (N, W + 1, 2)."""
+    found = np.empty((len(windows), filters.shape[3], 2), np.float32)
+    for group, stage in np.ndindex(*filters.shape[:2]):
+        mine = (groups == group) & (stages == stage)
+        found[mine] = apply_ridge(windows[mine], filters[group, stage])
+    return found
 
 
 def _weights(local: Tensor, valid: Tensor, groups: Tensor) -> Tensor:

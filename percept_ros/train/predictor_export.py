@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,14 @@ import numpy as np
 import torch
 
 from percept_ros.core.path_features import GROUPS, jitter, mean_velocity, straight, windows_of
-from percept_ros.core.path_gate import Familiar
+from percept_ros.core.path_gate import Familiar, Prior, straight_steps
 from percept_ros.detectors.path_model import POSTPROCESS, PREPROCESS, PathInput, PathOutput
 from percept_ros.evaluate.prediction_data import Cases, Trajectory, cases
 from percept_ros.inference.manifest import Artefact, Manifest, Step, Tensor, sha256_of, write_manifest
 from percept_ros.inference.options import ShapeRange
 from percept_ros.settings import to_dict
+from percept_ros.train.predictor_data import linear_answers
+from percept_ros.train.predictor_filters import STAGES
 from percept_ros.train.predictor_network import PathShape, StepGraph
 from percept_ros.types import F64
 
@@ -25,7 +27,8 @@ MOST_TRACKS = 1024
 STATE = ("window", "age", "hidden", "cell")
 INPUTS = ("displacement", "velocity", "group", "fresh", *STATE)
 OUTPUTS = ("offsets", "linear", "sigma", *(f"next_{name}" for name in STATE))
-SPANS = (1, 2, 3, 5, 7, 10, 15, 20)
+FEW = 60
+FEW_SEQUENCES = 3
 CARD = """# {name}
 
 An LSTM with explicit state that predicts where tracked objects go: a ridge filter over the last {width} displacements plus
@@ -35,7 +38,7 @@ the residual of {members} small LSTMs, a polynomial of degree 3 along and across
 - Trained on: {data}
 - Licence of the weights: {licence}
 - Recipe: `{command}`
-- Held-out sequences while training (mean over the members): {ratio:.3f} of the ridge filter's error.
+- Held-out sequences while training, error over that of the ridge filter: {held_out}.
 - Inputs and outputs: one displacement a call and the state in; offsets from the present position, sigma a step, and the
   next state out. `fresh` = 1 starts a track anew.
 - Limits: no map, no neighbours. Outside the noise and the speeds of the training data (`postprocess.params.familiar`) the
@@ -46,7 +49,7 @@ the residual of {members} small LSTMs, a polynomial of degree 3 along and across
 def export(
     graph: StepGraph, trajectories: Sequence[Trajectory], folder: Path, name: str, facts: dict[str, Any]
 ) -> Path:
-    """Write model.onnx, model.yaml and CARD.md. facts: data, licence, command, ratio (for the card)."""
+    """Write model.onnx, model.yaml and CARD.md. facts: data, licence, command, ratios (held-out metrics by name)."""
     folder.mkdir(parents=True, exist_ok=True)
     shape, file = graph.shape, folder / "model.onnx"
     sizes = tensor_sizes(shape)
@@ -62,22 +65,32 @@ def export(
         dynamic_axes=dynamic,
         dynamo=False,
     )
-    seen = cases(trajectories, shape.step_s, 12 if shape.width > 12 else shape.width + 1, 1, stride=2)
+    seen = cases(trajectories, shape.step_s, shape.width + 1, judged_steps(shape), stride=2)
     manifest = Manifest(
         name=name,
         kind="predictor",
         classes=GROUPS,
         inputs=tuple(Tensor(n, (-1, *sizes[n])) for n in INPUTS),
         outputs=tuple(Tensor(n, (-1, *sizes[n])) for n in OUTPUTS),
-        preprocess=Step(PREPROCESS, to_dict(PathInput(shape.step_s, straight_spans(trajectories, shape)))),
-        postprocess=Step(POSTPROCESS, to_dict(PathOutput(familiar_ranges(seen, shape.width)))),
+        preprocess=Step(PREPROCESS, to_dict(PathInput(shape.step_s))),
+        postprocess=Step(
+            POSTPROCESS,
+            to_dict(PathOutput(familiar_ranges(seen, shape.width), expert_priors(graph, seen, facts["ratios"]))),
+        ),
         artefacts=(Artefact(file=file.name, format="onnx", sha256=sha256_of(file)),),
         profiles=({n: _range(sizes[n]) for n in INPUTS},),
         licence=str(facts["licence"]),
         card="CARD.md",
     )
-    (folder / "CARD.md").write_text(CARD.format(name=name, **asdict(shape), **facts), encoding="utf-8")
+    told = {"name": name, "held_out": held_out_text(facts["ratios"]), **asdict(shape), **facts}
+    (folder / "CARD.md").write_text(CARD.format(**told), encoding="utf-8")
     return write_manifest(manifest, folder)
+
+
+def held_out_text(ratios: Mapping[str, float]) -> str:
+    """The held-out ratios of every group, for the card."""
+    found = {n: ratios[key] for n in GROUPS if (key := f"{n}.ratio_to_ridge") in ratios}
+    return ", ".join(f"{name} {value:.3f}" for name, value in found.items()) or "not measured"
 
 
 def tensor_sizes(shape: PathShape) -> dict[str, tuple[int, ...]]:
@@ -102,18 +115,33 @@ def _range(size: tuple[int, ...]) -> ShapeRange:
     return ShapeRange((1, *size), (32, *size), (MOST_TRACKS, *size))
 
 
-def straight_spans(trajectories: Sequence[Trajectory], shape: PathShape) -> dict[str, int]:
-    """Group -> newest displacements whose mean predicts the training data best."""
-    found = {}
-    steps = min(shape.horizon, round(3.0 / shape.step_s)) if shape.step_s < 0.3 else shape.horizon
-    seen = cases(trajectories, shape.step_s, shape.width + 1, steps, stride=3)
+def judged_steps(shape: PathShape) -> int:
+    """Path points over which experts are compared: 3 s, or the whole path of a slower clock."""
+    return min(shape.horizon, max(12, round(3.0 / shape.step_s)))
+
+
+def expert_priors(graph: StepGraph, seen: Cases, ratios: Mapping[str, float]) -> dict[str, Prior]:
+    """Group -> error of each expert over the best straight one's on the training data.
+
+    The network's is that of the ridge filters times its held-out ratio to them (``<group>.ratio_to_ridge``); where the group
+    has few trajectories it is not trusted before it proves itself.
+    """
+    steps = seen.future_m.shape[1]
     moved, truth = np.diff(seen.past_m, axis=1), seen.future_m - seen.past_m[:, -1:]
+    told = moved[:, -1] if seen.velocity_mps is None else seen.velocity_mps[:, -1] * seen.step_s
+    windows = np.concatenate([moved, told[:, None]], axis=1).astype(np.float32)
+    linear = linear_answers(windows, seen.groups, np.full(len(seen), STAGES - 1), graph.linear.table())[:, :steps]
+    found = {}
     for index, name in enumerate(GROUPS):
         rows = seen.groups == index
-        if rows.sum() >= 30:
-            spans = [s for s in SPANS if s <= shape.width]
-            errors = [_error(straight(moved[rows, -s:].mean(axis=1), steps), truth[rows]) for s in spans]
-            found[name] = spans[int(np.argmin(errors))]
+        if rows.sum() < FEW:
+            continue
+        each = [straight(s, steps) for s in straight_steps(moved[rows], told[rows])]
+        errors = np.array([_error(path, truth[rows]) for path in each])
+        network = _error(linear[rows], truth[rows]) * ratios.get(f"{name}.ratio_to_ridge", 1.0)
+        if len(np.unique(seen.sequences[rows])) < FEW_SEQUENCES:
+            network = max(network, 1.05 * errors.min())
+        found[name] = Prior(*(round(float(e / errors.min()), 4) for e in (network, *errors)))
     return found
 
 

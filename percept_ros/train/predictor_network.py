@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from percept_ros.core.path_features import GROUPS
+from percept_ros.core.path_features import AGE_SHARES, GROUPS
+from percept_ros.types import F32
 
 TERMS = 3
 SIGMA_TERMS = 3
@@ -28,12 +30,12 @@ class PathShape:
     """
 
     step_s: float = 0.1
-    width: int = 20
+    width: int = 19
     horizon: int = 48
     frame_steps: int = 5
     small_m: float = 0.03
     reach_m: float = 2.0
-    lags: tuple[int, ...] = (1, 2, 3, 7, 10, 15, 20)
+    lags: tuple[int, ...] = (1, 2, 3, 7, 10, 14, 19)
     hidden: int = 32
     members: int = 3
 
@@ -43,28 +45,54 @@ class PathShape:
         return 2 * (len(self.lags) + 1) + 3 + len(GROUPS)
 
 
-def features(shape: PathShape, window: Tensor, velocity: Tensor, age: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
-    """Inputs of the LSTM and the direction of motion.
+def span_weights(shape: PathShape) -> Tensor:
+    """(W, S) weights of the window whose sums are the mean displacements over each lag, less that over frame_steps."""
+    columns = [_newest_mean(shape.width, lag) for lag in shape.lags]
+    return torch.stack(columns, 1) - _newest_mean(shape.width, shape.frame_steps)[:, None]
 
-    window: (N, W, 2) metres a step. velocity: (N, 2) m/s. age: (N, 1) steps since birth. groups: (N, G).
-    Returns (N, F) and (N, 2): the direction, shorter than 1 for tracks that hardly move.
-    """
-    mean = window[:, -shape.frame_steps :].mean(1)
-    speed = (mean * mean).sum(-1, keepdim=True).sqrt()
-    ahead = mean / (speed * speed + (0.5 * shape.small_m) ** 2).sqrt()
-    spans = [window[:, -lag:].mean(1) - mean for lag in shape.lags] + [velocity * shape.step_s - mean]
-    seen = []
-    for span in spans:
-        along, across = (
-            span[:, :1] * ahead[:, :1] + span[:, 1:] * ahead[:, 1:],
-            span[:, 1:] * ahead[:, :1] - span[:, :1] * ahead[:, 1:],
-        )
-        seen += [_squashed(along / shape.small_m), _squashed(across / shape.small_m)]
-    second = window[:, 2:] - 2 * window[:, 1:-1] + window[:, :-2]
-    rough = (second * second).sum(-1).mean(1, keepdim=True).sqrt()
-    seen += [torch.log(speed / shape.small_m + 0.1), torch.log(rough / shape.small_m + 0.05)]
-    seen += [(age / shape.width).clamp(0.0, 1.0), groups]
-    return torch.cat(seen, 1), ahead
+
+def _newest_mean(width: int, count: int) -> Tensor:
+    return torch.cat([torch.zeros(width - count), torch.full((count,), 1.0 / count)])
+
+
+def second_differences(width: int) -> Tensor:
+    """(W, W - 2) weights of the window whose sums are its second differences."""
+    eye = torch.eye(width)
+    return eye[:, 2:] - 2 * eye[:, 1:-1] + eye[:, :-2]
+
+
+class Features(nn.Module):
+    """What the LSTM sees of a window."""
+
+    def __init__(self, shape: PathShape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.register_buffer("spans", span_weights(shape))
+        self.register_buffer("newest", _newest_mean(shape.width, shape.frame_steps)[:, None])
+        self.register_buffer("second", second_differences(shape.width))
+
+    def forward(self, window: Tensor, velocity: Tensor, age: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs of the LSTM and the direction of motion.
+
+        window: (N, W, 2) metres a step. velocity: (N, 2) m/s. age: (N, 1) steps since birth. groups: (N, G).
+        Returns (N, F) and (N, 2): the direction, shorter than 1 for tracks that hardly move.
+        """
+        shape = self.shape
+        axes = window.transpose(1, 2)
+        mean = (axes @ self.newest)[..., 0]
+        speed = (mean * mean).sum(-1, keepdim=True).sqrt()
+        ahead = mean / (speed * speed + (0.5 * shape.small_m) ** 2).sqrt()
+        told = velocity * shape.step_s - mean
+        every = torch.cat([axes @ self.spans, told.unsqueeze(2)], 2) * (1.0 / shape.small_m)
+        east, north = every[:, 0], every[:, 1]
+        along = east * ahead[:, :1] + north * ahead[:, 1:]
+        across = north * ahead[:, :1] - east * ahead[:, 1:]
+        second = axes @ self.second
+        rough = (second * second).sum((1, 2)).div(shape.width - 2).sqrt().unsqueeze(1)
+        seen = [_squashed(along), _squashed(across)]
+        seen += [torch.log(speed / shape.small_m + 0.1), torch.log(rough / shape.small_m + 0.05)]
+        seen += [(age / shape.width).clamp(0.0, 1.0), groups]
+        return torch.cat(seen, 1), ahead
 
 
 def _squashed(value: Tensor) -> Tensor:
@@ -95,14 +123,6 @@ class Member(nn.Module):
         both = torch.cat([hidden, seen], -1)
         return self.head(both), self.doubt(both.detach())
 
-    def cell(self, seen: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-        """One step of the LSTM written out, so that it exports as plain arithmetic."""
-        lstm = self.lstm
-        gates = seen @ lstm.weight_ih_l0.T + lstm.bias_ih_l0 + hidden @ lstm.weight_hh_l0.T + lstm.bias_hh_l0
-        enter, forget, new, leave = gates.split(self.hidden, 1)
-        cell = torch.sigmoid(forget) * cell + torch.sigmoid(enter) * torch.tanh(new)
-        return torch.sigmoid(leave) * torch.tanh(cell), cell
-
 
 def powers(horizon: int) -> Tensor:
     """(TERMS, T) share of the horizon to the power 1, 2, 3."""
@@ -121,6 +141,69 @@ def residual(coefficients: Tensor, shape: PathShape, basis: Tensor) -> Tensor:
     return shape.reach_m * torch.stack([coefficients[..., :TERMS] @ basis, coefficients[..., TERMS:] @ basis], -1)
 
 
+class Ensemble(nn.Module):
+    """All members in one: their weights side by side, so that a step is four matrix products however many there are."""
+
+    def __init__(self, shape: PathShape, members: Sequence[Member]) -> None:
+        super().__init__()
+        self.width = len(members) * shape.hidden
+        lstms = [m.lstm for m in members]
+        gates = [[w.detach().chunk(4) for w in (m.weight_ih_l0, m.weight_hh_l0)] for m in lstms]
+        biases = [(m.bias_ih_l0 + m.bias_hh_l0).detach().chunk(4) for m in lstms]
+        enter = torch.cat([g[0][k] for k in range(4) for g in gates])
+        recur = torch.cat([torch.block_diag(*[g[1][k] for g in gates]) for k in range(4)])
+        self.register_buffer("enter", enter.T.contiguous())
+        self.register_buffer("recur", recur.T.contiguous())
+        self.register_buffer("bias", torch.cat([b[k] for k in range(4) for b in biases]))
+        firsts = [(m.head[0], m.doubt[0]) for m in members]
+        split = shape.hidden
+        from_hidden = torch.block_diag(*[torch.cat([f.weight.detach()[:, :split] for f in pair]) for pair in firsts])
+        from_seen = torch.cat([f.weight.detach()[:, split:] for pair in firsts for f in pair])
+        self.register_buffer("from_hidden", from_hidden.T.contiguous())
+        self.register_buffer("from_seen", from_seen.T.contiguous())
+        self.register_buffer("first_bias", torch.cat([f.bias.detach() for pair in firsts for f in pair]))
+        seconds = [(m.head[2], m.doubt[2]) for m in members]
+        last = torch.cat([torch.block_diag(*[s.weight.detach() for s in pair]) for pair in seconds], 1)
+        bias = torch.stack([torch.cat([s.bias.detach() for s in pair]) for pair in seconds])
+        self.register_buffer("last", last.T.contiguous() / len(members))
+        self.register_buffer("last_bias", bias.mean(0))
+
+    def forward(self, seen: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Mean coefficients (N, 2 TERMS) and sigma terms (N, SIGMA_TERMS), and the next hidden and cell (N, K H)."""
+        gates = seen @ self.enter + hidden @ self.recur + self.bias
+        enter, forget, new, leave = gates.split(self.width, 1)
+        cell = torch.sigmoid(forget) * cell + torch.sigmoid(enter) * torch.tanh(new)
+        hidden = torch.sigmoid(leave) * torch.tanh(cell)
+        first = torch.tanh(hidden @ self.from_hidden + seen @ self.from_seen + self.first_bias)
+        out = first @ self.last + self.last_bias
+        return out[:, : 2 * TERMS], out[:, 2 * TERMS :], hidden, cell
+
+
+class Linear(nn.Module):
+    """The ridge filters, (G, A, W + 1, T): one for each group and stage of age."""
+
+    def __init__(self, shape: PathShape, filters: Tensor) -> None:
+        super().__init__()
+        self.shape, self.kinds, self.inputs = shape, filters.shape[0] * filters.shape[1], filters.shape[2]
+        self.register_buffer("filters", filters.reshape(-1, filters.shape[3]).float())
+        self.register_buffer("edges", torch.tensor(AGE_SHARES) * shape.width)
+
+    def forward(self, window: Tensor, velocity: Tensor, age: Tensor, group: Tensor) -> Tensor:
+        """(N, T, 2) offsets."""
+        older = (age >= self.edges).float()
+        one = torch.ones_like(age)
+        stage = torch.cat([one, older], 1) - torch.cat([older, 0.0 * one], 1)
+        kind = (group.unsqueeze(2) * stage.unsqueeze(1)).reshape(-1, 1, self.kinds, 1)
+        seen = torch.cat([window, (velocity * self.shape.step_s).unsqueeze(1)], 1).transpose(1, 2)
+        spread = (kind * seen.unsqueeze(2)).reshape(-1, 2, self.kinds * self.inputs)
+        return (spread @ self.filters).transpose(1, 2)
+
+    def table(self) -> F32:
+        """The filters again, (G, A, W + 1, T)."""
+        stages = len(AGE_SHARES) + 1
+        return np.asarray(self.filters.numpy().reshape(-1, stages, self.inputs, self.shape.horizon), np.float32)
+
+
 class StepGraph(nn.Module):
     """What is exported: one displacement of every track in, paths and the new state out.
 
@@ -130,15 +213,16 @@ class StepGraph(nn.Module):
     m; next_window, next_age, next_hidden, next_cell.
     """
 
-    def __init__(self, shape: PathShape, members: Sequence[Member], ridge: Tensor, sigma_scale: Tensor) -> None:
+    def __init__(self, shape: PathShape, members: Sequence[Member], filters: Tensor) -> None:
         super().__init__()
-        self.shape, self.members = shape, nn.ModuleList(members)
-        groups, inputs, _ = ridge.shape
-        self.register_buffer("ridge", ridge.permute(1, 0, 2).reshape(inputs, -1).float())
-        self.register_buffer("basis", powers(shape.horizon))
+        self.shape = shape
+        self.features, self.ensemble = Features(shape), Ensemble(shape, members)
+        self.linear = Linear(shape, filters)
+        self.register_buffer("basis", powers(shape.horizon) * shape.reach_m)
         self.register_buffer("doubt_basis", sigma_basis(shape.horizon))
-        self.register_buffer("sigma_scale", sigma_scale.float())
-        self.groups = groups
+        groups = filters.shape[0]
+        self.register_buffer("sigma_scale", torch.ones(groups, shape.horizon))
+        self.register_buffer("trust", torch.ones(groups, 1))
 
     def forward(
         self,
@@ -155,28 +239,12 @@ class StepGraph(nn.Module):
         moved = torch.cat([window[:, 1:], displacement.unsqueeze(1)], 1)
         window = born * displacement.unsqueeze(1) + (1.0 - born) * moved
         age = (1.0 - fresh) * age + 1.0
-        hidden, cell = (1.0 - fresh) * hidden, (1.0 - fresh) * cell
-        seen, ahead = features(self.shape, window, velocity, age, group)
-        states, coefficients, doubts = [], [], []
-        for k, member in enumerate(self.members):
-            part = slice(k * self.shape.hidden, (k + 1) * self.shape.hidden)
-            state = member.cell(seen, hidden[:, part], cell[:, part])
-            states.append(state)
-            found, doubt = member.coefficients(state[0], seen)
-            coefficients.append(found)
-            doubts.append(doubt)
-        mean = torch.stack(coefficients).mean(0)
-        turned = residual(mean, self.shape, self.basis)
-        across = torch.stack([-ahead[:, 1], ahead[:, 0]], 1)
-        bent = turned[..., :1] * ahead.unsqueeze(1) + turned[..., 1:] * across.unsqueeze(1)
-        linear = self.linear(window, velocity, group)
-        sigma = torch.exp(torch.stack(doubts).mean(0) @ self.doubt_basis) * (group @ self.sigma_scale) + LEAST_SIGMA_M
-        after = [torch.cat([s[i] for s in states], 1) for i in range(2)]
-        return (linear + bent, linear, sigma, window, age, *after)
-
-    def linear(self, window: Tensor, velocity: Tensor, group: Tensor) -> Tensor:
-        """(N, T, 2) offsets of the ridge filter of each track's group."""
-        inputs = torch.cat([window, (velocity * self.shape.step_s).unsqueeze(1)], 1)
-        every = inputs.transpose(1, 2) @ self.ridge
-        split = every.reshape(-1, 2, self.groups, self.shape.horizon)
-        return (split * group.reshape(-1, 1, self.groups, 1)).sum(2).transpose(1, 2)
+        seen, ahead = self.features(window, velocity, age, group)
+        found, doubt, hidden, cell = self.ensemble(seen, (1.0 - fresh) * hidden, (1.0 - fresh) * cell)
+        found = found * (group @ self.trust)
+        along, across = found[:, :TERMS] @ self.basis, found[:, TERMS:] @ self.basis
+        east, north = ahead[:, :1], ahead[:, 1:]
+        bent = torch.stack([along * east - across * north, along * north + across * east], 2)
+        linear = self.linear(window, velocity, age, group)
+        sigma = torch.exp(doubt @ self.doubt_basis) * (group @ self.sigma_scale) + LEAST_SIGMA_M
+        return (linear + bent, linear, sigma, window, age, hidden, cell)

@@ -26,7 +26,7 @@ WALKS = PathShape(
 )
 RECIPES = {
     "kitti": PredictorRecipe(),
-    "sim": PredictorRecipe(stride=5, steps=900),
+    "sim": PredictorRecipe(stride=5, steps=600),
     "eth_ucy": PredictorRecipe(WALKS, history=8, first_step=2, stride=2, picked=4, scales=(0.6, 1.6)),
 }
 LICENCES = {
@@ -40,9 +40,8 @@ def train_set(
     name: str, root: Path, out: Path, held_out: bool, drives: int, seed: int, steps: int, report: Report
 ) -> dict[str, Any]:
     """Train on one data set into ``out``: folds and ``all`` with ``held_out``, else (and for sim) one model."""
-    recipe = replace(
-        RECIPES[name], seed=seed, steps=min(steps, RECIPES[name].steps) if steps != 600 else RECIPES[name].steps
-    )
+    recipe = replace(RECIPES[name], seed=seed)
+    recipe = replace(recipe, steps=steps or recipe.steps)
     jobs = _jobs(name, root, out, held_out, drives, seed)
     return {folder.name: _train_one(name, trajectories, folder, recipe, report) for folder, trajectories in jobs}
 
@@ -80,7 +79,7 @@ def _train_one(
         "data": what,
         "licence": licence,
         "command": f"percept train predictor --data {name} --seed {recipe.seed}",
-        "ratio": metrics["held_out_ratio_to_ridge"],
+        "ratios": metrics,
     }
     export(graph, trajectories, folder, f"predictor_{name}", facts)
     return metrics
