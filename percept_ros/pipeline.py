@@ -83,7 +83,7 @@ class Pipeline:
         watch.lap("fuse")
         tracks = self._track(sensors, fused, boxes_2d)
         watch.lap("track")
-        forecasts = self.predictor.predict(tracks)
+        forecasts = self.predictor.predict(tracks, cut=any(c.is_keyframe for c in sensors.cameras.values()))
         watch.lap("predict")
         failed = self.image_detector is not None and bool(sensors.cameras) and not boxes_2d
         standing = self._judge(sensors, detections, boxes_2d, tracks, forecasts, failed, now_ns)
