@@ -42,7 +42,7 @@ def data_root(root: Path | None, folder: str) -> Path:
 
 @app.command()
 def detect(
-    dataset: str = typer.Option(..., help="sim, kitti, recorded, av2 or kitti-drive"),
+    dataset: str = typer.Option(..., help="sim, kitti, recorded, av2, kitti-drive or nuscenes"),
     root: Path | None = typer.Option(None, help="folder of the data set; else its usual name under PERCEPT_DATA"),
     model: str = typer.Option("lidar_pillars", help="geometric, model folder, or name of a model in models/"),
     precision: str = typer.Option("", help="only artefacts of this precision: fp32, fp16 or int8"),
@@ -91,6 +91,11 @@ def _scorer(
         folder = data_root(root, run.DRIVE_FOLDER)
         camera = _camera(camera_model)
         return lambda detector: run.score_drive(folder, detector, camera, score, note)
+    if dataset == "nuscenes":
+        from percept_ros.evaluate.detection_nuscenes import FOLDER, score_key_frames
+
+        sample = data_root(root, FOLDER)
+        return lambda detector: score_key_frames(sample, detector, note)
     if dataset in run.READERS:
         name, read = run.READERS[dataset]
         folder = data_root(root, name)
