@@ -17,7 +17,7 @@ from percept_ros.gateway.app import Gateway
 from percept_ros.gateway.guard import is_loopback
 
 _log = logging.getLogger(__name__)
-_START_S, _STOP_S = 20.0, 5
+_START_S, _STOP_S, _KEEP_S = 20.0, 5, 60
 
 
 def read_token(config: GatewayConfig) -> str:
@@ -125,6 +125,7 @@ def _uvicorn_config(gateway: Gateway, config: GatewayConfig) -> uvicorn.Config:
         lifespan="on",
         server_header=False,
         timeout_graceful_shutdown=_STOP_S,
+        timeout_keep_alive=_KEEP_S,
         h11_max_incomplete_event_size=65536,
         ssl_certfile=config.certificate or None,
         ssl_keyfile=config.key or None,
