@@ -34,6 +34,7 @@ from percept_ros.nodes.names import CAMERA_PREFIX, LIDAR
 from percept_ros.nodes.probe_report import ProbeReport, perception_state
 from percept_ros.nodes.pulse import Pulse
 from percept_ros.nodes.qos import LATCHED_QOS, TRACK_QOS
+from percept_ros.nodes.slack import ShadowSlack
 from percept_ros.nodes.sources import Arrival, DirectSources, RingSources, Sources
 from percept_ros.nodes.status import StatusBoard
 from percept_ros.nodes.telemetry import node_telemetry, watch_breakers, watch_rings
@@ -74,6 +75,8 @@ class FusionNode(Component):
             self.pipeline.watch_calls(self.recorder.call)
             watch_breakers(self.telemetry.meter, lambda: self.pipeline.breakers)
         self.pipeline.on_fault = lambda stage, exc: self.complaints.drop(stage, type(exc).__name__, str(exc))
+        if self.config.health.shadow_period_s:
+            self.pipeline.shadow.learn()
         for refusal in self.pipeline.detector.refused:
             self.get_logger().error(f"a model of the chain is left out: {refusal}")
         self._tracks = self.create_lifecycle_publisher(ObstacleTrackArray, f"{self.output}/tracks", TRACK_QOS)
@@ -150,6 +153,7 @@ class FusionNode(Component):
         previous = self._board.mode
         self._board.ego_motion, self._board.breakers = self._ego.source, self.pipeline.breakers
         self._board.verdict = self.pipeline.semantic.verdict
+        self._board.shadow = self.pipeline.shadow.lines(time.monotonic_ns())
         if stamps := result.sensors.stamps_ns:
             self._board.frame(result, (publish_ns - stamps[0]) * 1e-6)
         elif result.mode is not previous:
@@ -173,7 +177,7 @@ class FusionNode(Component):
 
     def _probe_state(self) -> ProbeState:
         board = self._board if self.active else None
-        return perception_state(self.get_name(), board, self.turned_ns, self.config.health)
+        return perception_state(self.get_name(), board, self.turned_ns, self.config.health, standby=self.standby)
 
     def close(self) -> None:
         """Release what is held; the probes' state goes away."""
@@ -221,6 +225,7 @@ class FusionWorker:
         self._leadership = Leadership(node.lease, self._config, self._pipeline, self._pulse, node.standby)
         self._newest: SyncedSet[Any, Any] | None = None
         self._left = False
+        self._slack = ShadowSlack(self._pipeline.shadow, self._config.health.shadow_period_s)
 
     def run(self) -> None:
         """Until the inbox closes."""
@@ -238,8 +243,17 @@ class FusionWorker:
             if self._leadership.overdue():
                 self._take_over()
             self._keep_going()
+            self._shadow()
             if ready:
                 self._node.slack(SLACK_NS)
+
+    def _shadow(self) -> None:
+        """Run the known frame through an engine when nothing else waits."""
+        if not self._leadership.leads or not self._inbox.is_empty:
+            return
+        tested = self._slack.use()
+        if tested is not None and tested.said.startswith("failed"):
+            self._complaints.drop("shadow", tested.name(), f"{tested.name()} {tested.said}: it is left out until well")
 
     def _take_over(self) -> None:
         """The leader is silent: answer the newest set, or coast at once when it is answered already."""
@@ -313,6 +327,9 @@ class FusionWorker:
             self._newest = released
             if self._leadership.may_answer(released.stamp_ns):
                 self._answer(released, released_ns)
+            elif self._leadership.rehearses():
+                self._pipeline.process(self._sensor_set(released, None), self._node.now_ns())
+                self._pipeline.tracker.reset()
         self._forget_rings(ready)
         self._count_sync_drops()
 
@@ -334,6 +351,7 @@ class FusionWorker:
             return
         if self._node.publish(result, frame=frame, state=self._leadership.state(result)):
             self._pulse.heard(result, self._node.now_ns())
+            self._slack.answered()
 
     def _sensor_set(self, released: SyncedSet[Any, Any], frame: OpenFrame | None) -> SensorSet:
         self._node.see(released.cloud, self._mounted.get(LIDAR))

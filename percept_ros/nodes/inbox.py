@@ -54,6 +54,11 @@ class Inbox:
             self._wake.notify_all()
 
     @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits."""
+        return not self._items
+
+    @property
     def is_open(self) -> bool:
         """Whether the worker should go on."""
         return self._open

@@ -53,13 +53,18 @@ class ProbeReport:
             self._board = None
 
 
-def perception_state(source: str, board: StatusBoard | None, turned_ns: int, health: HealthConfig) -> ProbeState:
-    """What the fusion node says. board: None while it is not active. turned_ns: when its worker last went round."""
+def perception_state(
+    source: str, board: StatusBoard | None, turned_ns: int, health: HealthConfig, *, standby: bool = False
+) -> ProbeState:
+    """What the fusion node says. board: None while it is not active. turned_ns: when its worker last went round.
+
+    standby: it has nothing to publish while another one leads, and is ready all the same.
+    """
     if board is None:
         return ProbeState(source, Probe(True), Probe(False, "not active"), Probe(True))
     stuck_s = (time.monotonic_ns() - turned_ns) * 1e-9
     alive = Probe(True) if stuck_s < _STUCK_NS * 1e-9 else Probe(False, f"the worker is stuck for {stuck_s:.1f} s")
-    ready = Probe(True) if board.mode is not Mode.STALE else Probe(False, f"mode STALE: {board.cause}")
+    ready = Probe(True) if standby or board.mode is not Mode.STALE else Probe(False, f"mode STALE: {board.cause}")
     score = board.verdict.score
     sound = Probe(True) if score >= health.unhealthy_below else Probe(False, "; ".join(board.verdict.concerns))
     details = {"cause": board.cause, "breakers": ", ".join(board.breakers), "shadow": ", ".join(board.shadow)}
