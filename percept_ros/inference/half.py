@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 from percept_ros.errors import ArtefactRefused, EngineUnavailable
 
 
-def to_half(model: Any) -> Any:
-    """A copy of an fp32 ModelProto in fp16. Raises ArtefactRefused where it cannot be converted."""
+def to_half(model: Any, keep: Iterable[str] = ()) -> Any:
+    """A copy of an fp32 ModelProto in fp16, but for operators of the types ``keep``. Raises ArtefactRefused where it fails."""
     try:
-        from onnxruntime.transformers.float16 import convert_float_to_float16
+        from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
     except ImportError as exc:
         raise EngineUnavailable(f"onnxruntime's fp16 converter is not installed: {exc}") from exc
     copy = type(model)()
@@ -19,6 +20,7 @@ def to_half(model: Any) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of tiny weights that become the smallest half
-            return convert_float_to_float16(copy, keep_io_types=True)
+            apart = [*DEFAULT_OP_BLOCK_LIST, *keep]
+            return convert_float_to_float16(copy, keep_io_types=True, op_block_list=apart)
     except (ValueError, TypeError, RuntimeError) as exc:
         raise ArtefactRefused(f"the model cannot be converted to fp16: {exc}") from exc

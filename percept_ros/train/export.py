@@ -13,6 +13,7 @@ import torch
 from percept_ros.core.bev import BevRasteriser
 from percept_ros.core.decode import CentreHeads, decode_centres
 from percept_ros.errors import ModelError
+from percept_ros.inference.half import to_half
 from percept_ros.inference.manifest import Artefact, Manifest, Step, Tensor, sha256_of, write_manifest
 from percept_ros.settings import to_dict
 from percept_ros.train.bird_eye_network import BirdEyeNetwork, ExportedNetwork
@@ -34,7 +35,7 @@ class Order:
     """What to write. module: network with the sigmoid inside, outputs heat and box. example: inputs by name.
 
     dynamic: input name -> name of its dynamic first axis. preprocess: the manifest's. calibrate, judge: inputs of frames
-    that INT8 is calibrated and judged on.
+    that INT8 is calibrated and judged on. half: also write fp16, with operators of these types left in fp32; None = do not.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Order:
     dynamic: Mapping[str, str] = field(default_factory=dict)
     version: str = "1"
     heads: CentreHeads = CentreHeads()
+    half: tuple[str, ...] | None = None
 
 
 def load_averaged(network: BirdEyeNetwork, checkpoint: Path) -> BirdEyeNetwork:
@@ -89,8 +91,19 @@ def export_folder(order: Order, folder: Path) -> dict[str, Any]:
         raise ModelError(
             f"INT8 of '{order.name}' loses {report['boxes_lost']} of {report['boxes']} boxes, over 2 percent"
         )
-    write_manifest(_manifest(order, [small, full]), folder)
+    write_manifest(_manifest(order, _files(order, folder)), folder)
     return report
+
+
+def _files(order: Order, folder: Path) -> dict[str, Path]:
+    """Precision -> file, in order of preference; writes the fp16 one where it is asked for."""
+    files = {"int8": folder / "model_int8.onnx", "fp32": folder / "model.onnx"}
+    if order.half is not None:
+        import onnx
+
+        files["fp16"] = folder / "model_fp16.onnx"
+        onnx.save(to_half(onnx.load(str(files["fp32"])), order.half), str(files["fp16"]))
+    return files
 
 
 def _write_onnx(order: Order, file: Path) -> None:
@@ -175,9 +188,9 @@ def compare(file: Path, other: Path, feeds: Sequence[Feed] | Iterator[Feed], hea
     }
 
 
-def _manifest(order: Order, files: list[Path]) -> Manifest:
+def _manifest(order: Order, files: Mapping[str, Path]) -> Manifest:
     side = round(2.0 * GRID.half_m / order.heads.cell_m)
-    artefacts = [Artefact(f.name, "onnx", p, sha256_of(f)) for f, p in zip(files, ("int8", "fp32"), strict=True)]
+    artefacts = [Artefact(f.name, "onnx", precision, sha256_of(f)) for precision, f in files.items()]
     inputs = []
     for name, example in order.example.items():
         shape = list(example.shape)

@@ -25,6 +25,22 @@ from percept_ros.train.fusion_scans import IMAGES, load_moment
 from percept_ros.train.windows import GRID
 
 USUAL_CAMERAS = 6
+GEOMETRY = (
+    "MatMul",
+    "Div",
+    "Clip",
+    "Log",
+    "Abs",
+    "Less",
+    "Greater",
+    "And",
+    "Where",
+    "Mul",
+    "Sub",
+    "ReduceSum",
+    "GridSample",
+)
+"""Operators between projections and sampled features: places and depths need more digits than fp16 has."""
 
 
 def fusion_order(checkpoint: Path, moments: Sequence[Path]) -> Order:
@@ -47,6 +63,7 @@ def fusion_order(checkpoint: Path, moments: Sequence[Path]) -> Order:
         _drawn(moments[1::2]),
         dynamic={"images": "cameras", "projections": "cameras"},
         heads=CentreHeads(cell_m=GRID.cell_m * FUSION_STRIDE),
+        half=GEOMETRY,
     )
 
 

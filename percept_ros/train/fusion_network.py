@@ -76,8 +76,8 @@ def lift(features: Tensor, projections: Tensor, cells: OutputCells) -> Tensor:
     x = cells.x_m.view(1, 1, columns).expand(levels, rows, columns).reshape(-1)
     y = cells.y_m.view(1, rows, 1).expand(levels, rows, columns).reshape(-1)
     z = torch.tensor(LEVELS_M).view(levels, 1, 1).expand(levels, rows, columns).reshape(-1)
-    places = torch.stack([x, y, z, torch.ones_like(x)])
-    image = torch.matmul(projections, places)
+    # no MatMul: TensorRT-RTX has none in fp32 for older GPUs
+    image = projections[..., :1] * x + projections[..., 1:2] * y + projections[..., 2:3] * z + projections[..., 3:]
     depth = image[:, 2:3].clamp(min=_NEAREST_M)
     uv = image[:, :2] / depth
     seen = (image[:, 2:3] > _NEAREST_M) & (uv.abs() < 1.0).all(dim=1, keepdim=True)
