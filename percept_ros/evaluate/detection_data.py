@@ -1,7 +1,8 @@
 """Real sweeps with references to score detectors on; read in place, never written.
 
 Every frame is given in the base frame (x forward, y left, z up, z = 0 near the road). Objects count when their centre is
-within ``RANGE_M`` and at least ``LEAST_POINTS`` points lie inside them; a box labelled twice counts once.
+within ``RANGE_M`` and at least ``LEAST_POINTS`` points lie inside them; a box labelled twice counts once, a vehicle label
+that the beams pass through not at all.
 """
 
 from __future__ import annotations
@@ -16,24 +17,30 @@ from percept_ros.core.decode import bev_iou
 from percept_ros.core.geometry import points_in_box
 from percept_ros.errors import RecordingError
 from percept_ros.evaluate.detection import Reference
+from percept_ros.evaluate.seen_through import seen_through
 from percept_ros.types import F32, F64, I64, Bool, ObjectClass
 
 RANGE_M = 40.0
 LEAST_POINTS = 20
 KITTI_LIDAR_HEIGHT_M = 1.73
+AV2_LIDAR_M = np.array([1.35, 0.0, 1.64])
 Region = Callable[[F64], Bool]
 """(N, 7) boxes in the base frame -> (N,) whether an unmatched box there counts as false."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """One sweep to detect in. points: (P, 3) float32 in the sensor's frame; base_SE3_sensor: (4, 4)."""
+    """One sweep to detect in. points: (P, 3) float32 in the sensor's frame; base_SE3_sensor: (4, 4).
+
+    empty: (N,) references that would count if beams did not pass through them.
+    """
 
     name: str
     points: F32
     base_SE3_sensor: F64
     reference: Reference
     region: Region
+    empty: Bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,10 +163,14 @@ def _labelled_twice(boxes: F64, classes: I64) -> Bool:
     return twice
 
 
-def _reference(points_base: F32, boxes: F64, classes: I64) -> Reference:
+def _reference(points_base: F32, boxes: F64, classes: I64, sensor: F64) -> tuple[Reference, Bool]:
+    """The reference, and which labels would count if beams from ``sensor`` (3,) did not pass through them."""
     counted = within_range(boxes) & (count_inside(points_base, boxes) >= LEAST_POINTS)
-    counted &= ~_labelled_twice(boxes, classes)
-    return Reference(boxes, classes, counted & (classes != int(ObjectClass.UNKNOWN)))
+    counted &= ~_labelled_twice(boxes, classes) & (classes != int(ObjectClass.UNKNOWN))
+    vehicle = counted & np.isin(classes, (ObjectClass.CAR, ObjectClass.TRUCK))
+    empty = np.zeros(len(boxes), bool)
+    empty[vehicle] = seen_through(points_base, boxes[vehicle], sensor)
+    return Reference(boxes, classes, counted & ~empty), empty
 
 
 def in_base(points: F32, base_SE3_sensor: F64) -> F32:
@@ -183,9 +194,8 @@ def kitti(root: Path) -> Iterator[Sweep]:
         size = (1242, 375) if image is None else (image.shape[1], image.shape[0])
         points = read_velodyne(file)
         region = camera_region(calibration.projection @ np.linalg.inv(base_SE3_lidar), size, ignored)
-        yield Sweep(
-            file.stem, points, base_SE3_lidar, _reference(in_base(points, base_SE3_lidar), boxes, classes), region
-        )
+        reference, empty = _reference(in_base(points, base_SE3_lidar), boxes, classes, base_SE3_lidar[:3, 3])
+        yield Sweep(file.stem, points, base_SE3_lidar, reference, region, empty)
 
 
 def recorded(root: Path, least_score: float = 0.5) -> Iterator[Sweep]:
@@ -201,9 +211,10 @@ def recorded(root: Path, least_score: float = 0.5) -> Iterator[Sweep]:
         boxes = rows[:, :7].copy()
         boxes[:, 2] += KITTI_LIDAR_HEIGHT_M
         points = read_velodyne(file)
-        judged = _reference(in_base(points, base_SE3_lidar), boxes, kinds[rows[:, 7].astype(int)])
-        strong = Reference(judged.boxes, judged.class_ids, judged.counted & (rows[:, 8] >= least_score))
-        yield Sweep(file.stem, points, base_SE3_lidar, strong, within_range)
+        classes, strong = kinds[rows[:, 7].astype(int)], rows[:, 8] >= least_score
+        judged, empty = _reference(in_base(points, base_SE3_lidar), boxes, classes, base_SE3_lidar[:3, 3])
+        reference = Reference(judged.boxes, judged.class_ids, judged.counted & strong)
+        yield Sweep(file.stem, points, base_SE3_lidar, reference, within_range, empty & strong)
 
 
 _AV2_CLASS: Mapping[str, ObjectClass] = {
@@ -229,6 +240,18 @@ _AV2_CLASS: Mapping[str, ObjectClass] = {
 }
 
 
+def _av2_lidar(file: Path) -> F64:
+    """(3,) the upper LiDAR in the ego frame; where it usually is without the file."""
+    from pyarrow import feather
+
+    if not file.is_file():
+        return AV2_LIDAR_M
+    table = feather.read_table(file)
+    row = np.asarray(table["sensor_name"]).astype(str) == "up_lidar"
+    place = np.array([np.asarray(table[name])[row] for name in ("tx_m", "ty_m", "tz_m")], np.float64)
+    return place[:, 0] if row.any() else AV2_LIDAR_M
+
+
 def av2(root: Path) -> Iterator[Sweep]:
     """Argoverse 2 sweeps of one log, full circle, in the ego frame (its own base frame)."""
     from pyarrow import feather
@@ -236,6 +259,7 @@ def av2(root: Path) -> Iterator[Sweep]:
     _require(root, "annotations.feather", "sensors/lidar")
     table = feather.read_table(root / "annotations.feather")
     column = {name: np.asarray(table[name]) for name in table.column_names if name != "track_uuid"}
+    sensor = _av2_lidar(root / "calibration" / "egovehicle_SE3_sensor.feather")
     for file in sorted((root / "sensors/lidar").glob("*.feather")):
         sweep = feather.read_table(file)
         points = np.column_stack([np.asarray(sweep[axis]).astype(np.float32) for axis in "xyz"])
@@ -244,5 +268,5 @@ def av2(root: Path) -> Iterator[Sweep]:
         names = ("tx_m", "ty_m", "tz_m", "length_m", "width_m", "height_m")
         boxes = np.column_stack([*(column[name][rows] for name in names), yaw]).astype(np.float64)
         known = [int(_AV2_CLASS.get(str(name), ObjectClass.UNKNOWN)) for name in column["category"][rows]]
-        reference = _reference(points, boxes, np.array(known, np.int64))
-        yield Sweep(file.stem, points, np.eye(4), reference, within_range)
+        reference, empty = _reference(points, boxes, np.array(known, np.int64), sensor)
+        yield Sweep(file.stem, points, np.eye(4), reference, within_range, empty)

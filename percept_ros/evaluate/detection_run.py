@@ -54,15 +54,30 @@ def found_of(detections: Detections, region: data.Region) -> Found:
 
 
 def score_sweeps(sweeps: Iterator[data.Sweep], detector: Detector, score: float, report: Progress) -> dict[str, Any]:
-    """Detect in every sweep and summarise."""
+    """Detect in every sweep and summarise; where labels are empty, also with them counted (``with_empty_labels``)."""
     frames: Frames = []
+    every: Frames = []
+    empty = 0
     for sweep in sweeps:
         detections = detector.detect(lidar_set(sweep.points, sweep.base_SE3_sensor))
-        frames.append((found_of(detections, sweep.region), sweep.reference))
+        found, reference = found_of(detections, sweep.region), sweep.reference
+        frames.append((found, reference))
+        every.append((found, replace(reference, counted=reference.counted | sweep.empty)))
+        empty += int(sweep.empty.sum())
         report(f"{sweep.name}: {len(detections)} boxes, {int(sweep.reference.counted.sum())} objects")
     if not frames:
         raise RecordingError("the data set holds no sweep", "empty")
-    return summarise(frames, score)
+    result = summarise(frames, score)
+    if empty:
+        result["with_empty_labels"] = {
+            "empty": empty,
+            **_chosen(summarise(every, score), "AP", "count", "found", "false"),
+        }
+    return result
+
+
+def _chosen(summary: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {name: {key: summary[name][key] for key in keys} for name in CLASS_NAMES}
 
 
 def score_drive(
@@ -90,10 +105,7 @@ def score_drive(
     if not frames:
         raise RecordingError(f"'{root}/velodyne' holds no sweep", "empty")
     result = summarise(frames, score, in_image)
-    first = summarise(strict, score, in_image)
-    result["without_second_look"] = {
-        n: {k: first[n][k] for k in ("AP", "false", "false_per_frame")} for n in CLASS_NAMES
-    }
+    result["without_second_look"] = _chosen(summarise(strict, score, in_image), "AP", "false", "false_per_frame")
     return result
 
 

@@ -19,10 +19,10 @@ def _cloth(rng: np.random.Generator) -> Surface:
 def pedestrian(rng: np.random.Generator, stride: float | None = None) -> Shape:
     """A standing or walking person.
 
-    stride: half distance between the feet as a share of the height, in [0, 0.27]; None = drawn.
+    stride: half distance between the feet as a share of the height, in [0, 0.25]; None = drawn.
     """
     height = float(np.clip(rng.normal(1.72, 0.09), 1.5, 1.98)) if rng.random() > 0.12 else float(rng.uniform(1.0, 1.5))
-    reach = float(rng.choice([0.0, rng.uniform(0.05, 0.27)])) if stride is None else stride
+    reach = float(rng.choice([0.0, rng.uniform(0.05, 0.25)])) if stride is None else stride
     shape, top, leg = Shape(), _cloth(rng), _cloth(rng)
     hip, shoulder, chin = 0.47 * height, 0.80 * height, 0.86 * height
     stout = float(rng.uniform(0.85, 1.25)) * height / 1.72
@@ -31,7 +31,7 @@ def pedestrian(rng: np.random.Generator, stride: float | None = None) -> Shape:
         foot = side * lead * reach * height
         shape.limb((foot, side * 0.1 * stout, 0.0), (0.0, side * 0.09 * stout, hip + 0.05), 0.14 * stout, leg)
         shape.box((foot - 0.08, foot + 0.17), (side * 0.1 - 0.05, side * 0.1 + 0.05), (0.0, 0.09), TYRE)
-        swing = -foot * float(rng.uniform(0.6, 1.5))
+        swing = -foot * float(rng.uniform(0.6, 1.3))
         shape.limb((swing, side * 0.26 * stout, hip - 0.02), (0.0, side * 0.21 * stout, shoulder), 0.09 * stout, top)
     low, high = (0.11 * stout, 0.15 * stout), (0.12 * stout, 0.2 * stout)
     shape.frustum(

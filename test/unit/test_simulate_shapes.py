@@ -17,7 +17,7 @@ SIZES = {
     ObjectClass.TRAILER: ((8.9, 13.8), (2.4, 2.8), (1.3, 4.1)),
     ObjectClass.MOTORCYCLE: ((1.6, 2.5), (0.5, 0.9), (0.9, 1.9)),
     ObjectClass.BICYCLE: ((1.5, 2.1), (0.3, 0.8), (0.9, 2.0)),
-    ObjectClass.PEDESTRIAN: ((0.25, 1.2), (0.3, 0.9), (0.95, 2.0)),
+    ObjectClass.PEDESTRIAN: ((0.25, 1.4), (0.3, 0.9), (0.95, 2.0)),
 }
 
 
