@@ -35,8 +35,11 @@ def _listed(folder: Path) -> list[Path]:
 
 
 def batches(folder: Path, recipe: Recipe, start_step: int) -> Iterator[list[Sample]]:
-    """Endless batches of the scans in ``folder``; step k is the same whenever the folder holds the same scans."""
-    maker = WindowMaker(recipe.window_cells, recipe.windows_per_scan)
+    """Endless batches of the scans in ``folder``; step k is the same whenever the folder holds the same scans.
+
+    Half of the windows lie anywhere, so that the network sees much that is no object.
+    """
+    makers = [WindowMaker(recipe.window_cells, recipe.windows_per_scan, places=places) for places in (2, 1)]
     scans_a_step = max(1, recipe.batch // recipe.windows_per_scan)
     files, step = _listed(folder), start_step
     while True:
@@ -44,8 +47,8 @@ def batches(folder: Path, recipe: Recipe, start_step: int) -> Iterator[list[Samp
             files = _listed(folder)
         rng = np.random.default_rng((recipe.seed, step))
         samples: list[Sample] = []
-        for index in rng.integers(0, len(files), scans_a_step):
-            samples += maker.windows(load_scan(files[index]), rng)
+        for turn, index in enumerate(rng.integers(0, len(files), scans_a_step)):
+            samples += makers[turn % 2].windows(load_scan(files[index]), rng)
         yield samples
         step += 1
 
