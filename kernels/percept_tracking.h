@@ -58,7 +58,8 @@ PERCEPT_API int32_t percept_tracker_export(void* tracker, int64_t* numbers, int6
 PERCEPT_API int64_t percept_tracker_save(const void* tracker, uint8_t* out, int64_t capacity);
 // Takes over the tracks that another tracker saved. Number of tracks, -1 for bytes of another build or cut short, -2 not finite.
 PERCEPT_API int32_t percept_tracker_restore(void* tracker, const uint8_t* in, int64_t size);
-// Innovation consistency per class: (8, 4) = matches, sum of squared Mahalanobis distance, degrees of freedom, beyond the 95% point.
+// Innovation consistency per class and range (up to 15, 30, 50 m, beyond): (8, 4, 5) = matches, sum of squared Mahalanobis
+// distance, degrees of freedom, beyond the 95% point, sum of log likelihoods.
 PERCEPT_API int32_t percept_tracker_consistency(void* tracker, double* out);
 // Pairwise overlap of (n, 7) and (m, 7) boxes; kind 0 IoU 3D, 1 IoU bird's eye, 2 GIoU 3D. out (n, m).
 PERCEPT_API int32_t percept_tracking_overlap(const double* a, int64_t n, const double* b, int64_t m, int32_t kind,

@@ -37,7 +37,7 @@ int32_t percept_tracker_export(void* tracker, int64_t* numbers, int64_t* classes
 
 int32_t percept_tracker_consistency(void* tracker, double* out) {
   if (!tracker || !out) return -1;
-  std::memcpy(out, static_cast<Tracker*>(tracker)->consistency(), kClasses * sizeof(Consistency));
+  std::memcpy(out, static_cast<Tracker*>(tracker)->consistency(), kClasses * kBands * sizeof(Consistency));
   return kClasses;
 }
 

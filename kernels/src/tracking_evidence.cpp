@@ -5,6 +5,15 @@
 
 namespace percept::tracking {
 
+namespace {
+
+constexpr double kBorder = 3.0;       // pixels: a camera box this near to the border may be cut
+constexpr double kDeepest = 120.0;    // metres
+constexpr double kExplained = 0.3;    // overlap with a track's projection that explains a camera box
+constexpr double kSameGuess = 6.0;    // looks at one object share the error of its depth: each counts less
+
+}  // namespace
+
 void Tracker::countEvidence(const PerceptTrackingFrame&, double dt) {
   const double slow = 1 - std::exp(-std::max(dt, 0.02) / 0.5);
   for (Track& t : tracks_) {
@@ -115,14 +124,110 @@ void Tracker::matchCamera(const PerceptTrackingFrame& f, int camera) {
     t.camera_score = std::clamp(f.scores2d[k], 0.0, 1.0);
     t.sensors = (t.hit ? t.sensors : (t.measured_ns == f.stamp_ns ? t.sensors : 0u)) | f.camera_bits[camera];
     t.measured_ns = f.stamp_ns;
-    steer(t, fixed_projection_.data(), f.boxes2d + 4 * k);
+    t.camera_ns = f.stamp_ns;
+    follow(t, f, camera, f.boxes2d + 4 * k, pixels_[i]);
   }
+  noteSightings(f, camera);
+}
+
+// A matched camera box: how its height compares, and where a track goes that only cameras see.
+void Tracker::follow(Track& t, const PerceptTrackingFrame& f, int camera, const double* b, const Pixels& seen) {
+  const double ratio = (b[3] - b[1]) / std::max(1.0, seen.y2 - seen.y1);
+  t.camera_scale += 0.3 * (std::log(std::clamp(ratio, 0.2, 5.0)) - t.camera_scale);
+  steer(t, fixed_projection_.data(), b);
+  Measurement m;
+  if (t.hits > 0 || !locate(f, camera, b, of(t), m)) return;
+  m.radial_var *= kSameGuess;
+  update(t, of(t), m);
+}
+
+// Where an object of a class stands whose camera box this is, by the height that such boxes show. False: cannot be told.
+bool Tracker::locate(const PerceptTrackingFrame& f, int camera, const double* b, const ClassParameters& c, Measurement& m) const {
+  const double *Q = f.projections + 12 * camera, *T = f.fixed_SE3_base;
+  const double w = f.image_size[2 * camera], h = f.image_size[2 * camera + 1];
+  const double u = (b[0] + b[2]) / 2, v = (b[1] + b[3]) / 2, tall = b[3] - b[1];
+  if (b[0] < kBorder || b[1] < kBorder || b[2] > w - 1 - kBorder || b[3] > h - 1 - kBorder || tall < 4) return false;
+  const double depth = std::fabs(Q[6] - v * Q[10]) * c.camera_height_m / tall;
+  const double s[3] = {depth * u - Q[3], depth * v - Q[7], depth - Q[11]};
+  const double k0 = Q[5] * Q[10] - Q[6] * Q[9], k1 = Q[6] * Q[8] - Q[4] * Q[10], k2 = Q[4] * Q[9] - Q[5] * Q[8];
+  const double det = Q[0] * k0 + Q[1] * k1 + Q[2] * k2;
+  if (std::fabs(det) < 1e-9 || depth > kDeepest) return false;
+  const double base[3] = {
+      (k0 * s[0] + (Q[2] * Q[9] - Q[1] * Q[10]) * s[1] + (Q[1] * Q[6] - Q[2] * Q[5]) * s[2]) / det,
+      (k1 * s[0] + (Q[0] * Q[10] - Q[2] * Q[8]) * s[1] + (Q[2] * Q[4] - Q[0] * Q[6]) * s[2]) / det,
+      (k2 * s[0] + (Q[1] * Q[8] - Q[0] * Q[9]) * s[1] + (Q[0] * Q[5] - Q[1] * Q[4]) * s[2]) / det};
+  double box[7];
+  for (int i = 0; i < 3; ++i) box[i] = T[4 * i] * base[0] + T[4 * i + 1] * base[1] + T[4 * i + 2] * base[2] + T[4 * i + 3];
+  box[3] = c.usual_length_m, box[4] = c.usual_width_m, box[5] = c.usual_height_m;
+  box[6] = std::atan2(T[4], T[0]);  // as the vehicle goes
+  const double unknown[2] = {std::nan(""), std::nan("")};
+  m = measurement(box, unknown, 1.0, ego_, c);
+  m.radial_var = c.camera_depth * m.range_m * c.camera_depth * m.range_m;
+  m.tangent_var = (0.2 + 0.01 * m.range_m) * (0.2 + 0.01 * m.range_m);
+  m.height_var = m.tangent_var;
+  m.yaw_var = 0.1;
+  m.size_var = 0.25;
+  return true;
+}
+
+void Tracker::noteSightings(const PerceptTrackingFrame& f, int camera) {
+  const int64_t from = f.camera_offsets[camera], to = f.camera_offsets[camera + 1];
+  taken_.assign(static_cast<size_t>(to - from), 0);
+  for (const int column : matched_)
+    if (column >= 0) taken_[column] = 1;
+  const size_t first = sightings_.size();
+  for (int64_t k = from; k < to; ++k) {
+    const int64_t cls = f.classes2d[k];
+    if (taken_[k - from] || cls < 0 || cls >= kClasses || f.scores2d[k] < p_.c[cls].camera_birth) continue;
+    const double* b = f.boxes2d + 4 * k;
+    const Pixels q{b[0], b[1], b[2], b[3]};
+    const auto explains = [&](size_t i) {
+      const double shared = seen_[i] ? common(pixels_[i], q) : 0;
+      return shared > kExplained * (pixels_[i].area() + q.area() - shared);
+    };
+    bool fresh = true;
+    for (size_t i = 0; fresh && i < seen_.size(); ++i) fresh = !explains(i);
+    if (fresh) sightings_.push_back({camera, k});
+  }
+  // The result does not depend on the order in which boxes come.
+  std::sort(sightings_.begin() + static_cast<int64_t>(first), sightings_.end(), [&](const Sighting& a, const Sighting& b) {
+    if (f.scores2d[a.row] != f.scores2d[b.row]) return f.scores2d[a.row] > f.scores2d[b.row];
+    return std::lexicographical_compare(f.boxes2d + 4 * a.row, f.boxes2d + 4 * a.row + 4, f.boxes2d + 4 * b.row, f.boxes2d + 4 * b.row + 4);
+  });
+}
+
+void Tracker::giveCameraBirth(const PerceptTrackingFrame& f) {
+  for (const Sighting& s : sightings_) {
+    if (tracks_.size() >= static_cast<size_t>(p_.g.max_tracks)) return;
+    const int cls = static_cast<int>(f.classes2d[s.row]);
+    const ClassParameters& c = p_.c[cls];
+    const double *b = f.boxes2d + 4 * s.row, w = f.image_size[2 * s.camera];
+    Measurement m;
+    if (!locate(f, s.camera, b, c, m)) continue;
+    const auto near = [&](const Track& t) {
+      return t.birth_ns == f.stamp_ns && !t.hits && std::hypot(t.x[0] - m.box[0], t.x[1] - m.box[1]) < c.usual_length_m;
+    };
+    if (std::any_of(tracks_.begin(), tracks_.end(), near)) continue;  // two cameras see it
+    Track& t = newTrack(cls, f.stamp_ns);
+    std::fill(t.probs, t.probs + kClasses, 0.02);
+    t.probs[cls] = 1 - 0.02 * (kClasses - 1);
+    start(t, c, m);
+    t.sensors = f.camera_bits[s.camera];
+    t.camera_hit = t.in_view = t.projected = true;
+    t.camera_score = std::clamp(f.scores2d[s.row], 0.0, 1.0);
+    t.camera_ns = f.stamp_ns;
+    t.visible = 1;
+    t.pixels = {b[0], b[1], b[2], b[3]};
+    t.pixel_height = b[3] - b[1];
+    t.border = std::min(1.0, std::min(b[0] + b[2], 2 * (w - 1) - b[0] - b[2]) / w);
+    t.camera_overlap = 1;
+    t.existence = p_.g.birth * t.camera_score;
+  }
+  sightings_.clear();
 }
 
 void Tracker::look(const PerceptTrackingFrame& f, double dt) {
   for (Track& t : tracks_) {
-    const double dx = t.x[0] - ego_[0], dy = t.x[1] - ego_[1];
-    t.range_m = std::hypot(dx, dy);
     t.in_view = t.projected = false;
     t.visible = t.occluded = t.pixel_height = t.border = t.camera_overlap = 0;
   }
@@ -131,13 +236,16 @@ void Tracker::look(const PerceptTrackingFrame& f, double dt) {
     if (f.measured) matchCamera(f, c);
     occlude(c);
   }
-  const double slow = 1 - std::exp(-std::max(dt, 0.02) / 0.5);
+  if (f.measured) giveCameraBirth(f);
+  for (Track& t : tracks_) t.range_m = std::hypot(t.x[0] - ego_[0], t.x[1] - ego_[1]);
   if (!f.measured) return;
+  const double slow = 1 - std::exp(-std::max(dt, 0.02) / 0.5);
   for (Track& t : tracks_) {
     t.camera_recent += slow * ((t.camera_hit ? t.camera_score : 0.0) - t.camera_recent);
     if (!t.in_view) continue;
     t.camera_frames += 1;
     t.camera_hits += t.camera_hit;
+    t.camera_score_sum += t.camera_hit ? t.camera_score : 0.0;
   }
 }
 
@@ -188,7 +296,7 @@ void Tracker::believe(const PerceptTrackingFrame& f, double dt) {
       t.existence = bayes(t, dt, f.measured != 0);
     }
     const ClassParameters& c = of(t);
-    if (t.existence >= c.confirm && t.hits >= c.min_hits) t.confirmed = true;
+    if (t.existence >= c.confirm && (t.hits ? t.hits : t.camera_hits) >= c.min_hits) t.confirmed = true;
   }
 }
 

@@ -7,7 +7,7 @@
 namespace percept::tracking {
 
 // Order is that of FEATURES in percept_ros/core/existence.py.
-constexpr int kFeatures = 33;
+constexpr int kFeatures = 37;
 
 inline double logit(double p) {
   p = std::clamp(p, 1e-9, 1 - 1e-9);
@@ -54,6 +54,10 @@ inline void features(const Track& t, const ClassParameters& c, int64_t now_ns, d
   f[30] = t.border;
   f[31] = t.yaw_jitter;
   f[32] = t.size_jitter;
+  f[33] = t.hits == 0;
+  f[34] = std::clamp(t.camera_scale, -1.0, 1.0);
+  f[35] = std::fabs(f[34]);
+  f[36] = t.camera_hits ? t.camera_score_sum / t.camera_hits : 0;
 }
 
 // Standardise, one hidden layer of tanh units (none: logistic regression), sigmoid.

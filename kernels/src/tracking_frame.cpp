@@ -7,7 +7,8 @@ namespace percept::tracking {
 
 namespace {
 
-constexpr double kOutlier = 9.0;  // squared Mahalanobis distance on the ground plane
+constexpr double kOutlier = 9.0;   // squared Mahalanobis distance on the ground plane
+constexpr double kFarthest = 12.0;  // metres that a track which only cameras saw may be off
 
 uint64_t mix(uint64_t z) {  // splitmix64 (Steele, Lea and Flood, OOPSLA 2014)
   z += 0x9e3779b97f4a7c15ull;
@@ -110,7 +111,8 @@ void Tracker::collectPairs(const std::vector<int>& dets, bool strong) {
     const Track& t = tracks_[r];
     if (t.hit) continue;
     const ClassParameters& c = of(t);
-    const double gate2 = c.gate_centre_m * c.gate_centre_m, least = strong ? c.gate_giou : c.gate_giou_weak;
+    const bool ranged = t.hits > 0;
+    const double gate2 = ranged ? c.gate_centre_m * c.gate_centre_m : kFarthest * kFarthest, least = strong ? c.gate_giou : c.gate_giou_weak;
     double box[7];
     boxOf(t, c, box);
     for (size_t k = 0; k < dets.size(); ++k) {
@@ -120,9 +122,9 @@ void Tracker::collectPairs(const std::vector<int>& dets, bool strong) {
       const double group = p_.c[d.cls].group;
       if (group != c.group && group != 0 && c.group != 0) continue;
       const double m2 = mahalanobis2(t, d.m);
-      if (m2 > c.gate_mahalanobis2) continue;
+      if (m2 > (ranged ? c.gate_mahalanobis2 : kOutlier)) continue;
       const double giou = overlap(box, d.box, ground_[r], d.ground, true).giou_3d;
-      if (giou < least) continue;
+      if (ranged && giou < least) continue;
       const double w = p_.g.weight_mahalanobis;
       const double cost = (1 - w) * (1 - giou) / 2 + w * m2 / c.gate_mahalanobis2 + 0.1 * (1 - t.existence);
       pairs_.push_back({static_cast<int>(r), static_cast<int>(k), cost});
@@ -169,25 +171,36 @@ void Tracker::judgeSpeed(const Track& t, const double* probs, double* judged) co
   judged[kBicycle] = both * (1 - share);
 }
 
+void Tracker::countInnovation(const Track& t, const Measurement& m, double m2) {
+  if (t.hits < 3) return;
+  int band = 0;
+  while (band < kBands - 1 && m.range_m >= kBandEnd[band]) ++band;
+  Consistency& k = consistency_[t.cls][band];
+  k.matches += 1;
+  k.sum += m2;
+  k.freedom += 2;
+  k.beyond += m2 > 5.991;
+  k.log_likelihood -= 0.5 * (m2 + std::log(innovationDeterminant(t, m))) + std::log(2 * kPi);
+}
+
 void Tracker::take(Track& t, Detection& d, int64_t now) {
   const double m2 = mahalanobis2(t, d.m);
-  if (t.hits >= 3) {
-    Consistency& k = consistency_[t.cls];
-    k.matches += 1;
-    k.sum += m2;
-    k.freedom += 2;
-    k.beyond += m2 > 5.991;
-  }
+  countInnovation(t, d.m, m2);
   t.innovation += 0.3 * (m2 - t.innovation);
   if (m2 > kOutlier) {  // a far measurement counts less (Huber)
     d.m.radial_var *= m2 / kOutlier;
     d.m.tangent_var *= m2 / kOutlier;
   }
-  update(t, of(t), d.m);
+  t.score = logit(d.score);
+  if (t.hits == 0) {  // only cameras saw it so far: its depth was a guess
+    start(t, of(t), d.m);
+    t.score_max = t.score_recent = t.score;
+  } else {
+    update(t, of(t), d.m);
+  }
   double judged[kClasses];
   judgeSpeed(t, d.probs, judged);
   takeClass(t, judged);
-  t.score = logit(d.score);
   t.sensors = d.sensors;
   t.measured_ns = t.lidar_ns = now;
 }
@@ -197,22 +210,27 @@ void Tracker::giveBirth(int64_t now) {
     const ClassParameters& c = p_.c[d.cls];
     if (d.track >= 0 || d.score < c.birth_score) continue;
     if (tracks_.size() >= static_cast<size_t>(p_.g.max_tracks)) return;
-    Track t;
-    std::memset(&t, 0, sizeof t);
-    t.number = ++born_;
-    nameTrack(seed_, t.number, t.id);
-    t.cls = d.cls;
+    d.track = static_cast<int>(tracks_.size());
+    Track& t = newTrack(d.cls, now);
     std::copy(d.probs, d.probs + kClasses, t.probs);
     start(t, c, d.m);
-    t.birth_ns = t.measured_ns = t.lidar_ns = now;
     t.sensors = d.sensors;
     t.score = t.score_max = t.score_recent = logit(d.score);
     t.hit = true;
     t.hit_recent = 1;
     t.existence = p_.g.birth * d.score;
-    d.track = static_cast<int>(tracks_.size());
-    tracks_.push_back(t);
   }
+}
+
+Track& Tracker::newTrack(int cls, int64_t now) {
+  Track t;
+  std::memset(&t, 0, sizeof t);
+  t.number = ++born_;
+  nameTrack(seed_, t.number, t.id);
+  t.cls = cls;
+  t.birth_ns = t.measured_ns = t.lidar_ns = now;
+  tracks_.push_back(t);
+  return tracks_.back();
 }
 
 int Tracker::step(const PerceptTrackingFrame& f, PerceptTrackingOutput& out) {

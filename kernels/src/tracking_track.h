@@ -28,6 +28,9 @@ struct ClassParameters {
   double confirm, publish, publish_coast, forget;  // existence thresholds
   double max_coast_s, max_lidar_coast_s, min_hits, duplicate_iou, camera_iou, camera_sigma_px;
   double publish_faint, faint_mean;                // tracks never yet certain are shown from publish_faint on
+  double camera_birth;                             // camera boxes of this score give birth to tracks (over 1: never)
+  double camera_height_m, camera_depth;            // height that a camera box of this class shows; one-sigma of depth, a metre
+  double usual_length_m, usual_width_m, usual_height_m;
 };
 
 struct Track {
@@ -51,6 +54,8 @@ struct Track {
   double camera_score, camera_recent, innovation;
   double range_m, pixel_height, visible, occluded, shadowed;
   double camera_overlap, border, yaw_jitter, size_jitter;
+  double camera_scale, camera_score_sum;
+  int64_t camera_ns;
   Pixels pixels;
   bool projected;
 };
@@ -200,6 +205,12 @@ inline double mahalanobis2(const Track& t, const Measurement& m) {
   const double a = t.P[0] + r * ux * ux + q * uy * uy, b = t.P[1] + (r - q) * ux * uy, d = t.P[7] + r * uy * uy + q * ux * ux;
   const double ex = m.box[0] - t.x[0], ey = m.box[1] - t.x[1];
   return (d * ex * ex - 2 * b * ex * ey + a * ey * ey) / (a * d - b * b);
+}
+
+inline double innovationDeterminant(const Track& t, const Measurement& m) {
+  const double ux = m.radial[0], uy = m.radial[1], r = m.radial_var, q = m.tangent_var;
+  const double a = t.P[0] + r * ux * ux + q * uy * uy, b = t.P[1] + (r - q) * ux * uy, d = t.P[7] + r * uy * uy + q * ux * ux;
+  return a * d - b * b;
 }
 
 inline void turnAround(Track& t) {

@@ -27,8 +27,17 @@ struct Detection {
   Rectangle ground;
 };
 
+constexpr int kBands = 4;
+constexpr double kBandEnd[kBands - 1] = {15, 30, 50};  // metres
+
 struct Consistency {
-  double matches, sum, freedom, beyond;
+  double matches, sum, freedom, beyond, log_likelihood;
+};
+
+// A camera box that no track explains.
+struct Sighting {
+  int camera;
+  int64_t row;
 };
 
 class Tracker {
@@ -40,7 +49,7 @@ class Tracker {
   int exportAll(int64_t* numbers, int64_t* classes, double* f, double* boxes, double* existence, int capacity) const;
   int64_t save(uint8_t* out, int64_t capacity) const;
   int restore(const uint8_t* in, int64_t size);
-  const Consistency* consistency() const { return consistency_; }
+  const Consistency* consistency() const { return &consistency_[0][0]; }
 
  private:
   const ClassParameters& of(const Track& t) const { return p_.c[t.cls]; }
@@ -59,6 +68,12 @@ class Tracker {
   void matchCamera(const PerceptTrackingFrame& f, int camera);
   void occlude(int camera);
   void steer(Track& t, const double* M, const double* box2d);
+  bool locate(const PerceptTrackingFrame& f, int camera, const double* box2d, const ClassParameters& c, Measurement& m) const;
+  void follow(Track& t, const PerceptTrackingFrame& f, int camera, const double* box2d, const Pixels& seen);
+  void noteSightings(const PerceptTrackingFrame& f, int camera);
+  void giveCameraBirth(const PerceptTrackingFrame& f);
+  void countInnovation(const Track& t, const Measurement& m, double m2);
+  Track& newTrack(int cls, int64_t now);
   void shadow();
   void believe(const PerceptTrackingFrame& f, double dt);
   double bayes(const Track& t, double dt, bool measured) const;
@@ -76,10 +91,11 @@ class Tracker {
   std::vector<Pair> pairs_;
   std::vector<int> matched_, list_;
   std::vector<Pixels> pixels_;
-  std::vector<char> seen_;
+  std::vector<char> seen_, taken_;
   std::vector<double> nearness_, fixed_projection_;
+  std::vector<Sighting> sightings_;
   Assignment assignment_;
-  Consistency consistency_[kClasses] = {};
+  Consistency consistency_[kClasses][kBands] = {};
   int64_t stamp_ns_ = 0, born_ = 0;
   bool started_ = false;
   double ego_[3] = {0, 0, 0};

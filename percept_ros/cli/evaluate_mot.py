@@ -30,10 +30,13 @@ def mot(
     sequences: str = typer.Option("", help="comma-separated names, for example 0000,0011; empty = all"),
     model: str = typer.Option("", help="folder of existence models; empty = the shipped one, 'bayes' = none"),
     write_kitti: Path | None = typer.Option(None, help="also write results in KITTI format into this folder"),
+    report: Path | None = typer.Option(
+        None, help="also write this HTML page: metrics, sequences, reliability, innovations"
+    ),
     seed: int = typer.Option(0, min=0, help="seed of track ids"),
     as_json: bool = typer.Option(False, "--json", help="print one JSON object"),
 ) -> None:
-    """Track KITTI sequences and score them: sAMOTA, MOTA, identity switches, HOTA.
+    """Track KITTI sequences and score them: sAMOTA, MOTA, identity switches, HOTA, reliability of existence, innovations.
 
     A sequence that the shipped model was trained on is tracked by a model that never saw it (leave one sequence out);
     other sequences by the frozen model. The answer says which.
@@ -50,6 +53,11 @@ def mot(
     if write_kitti is not None:
         mot_run.write_kitti(tracked, write_kitti)
     result = _answer(tracked, camera, iou, folder)
+    if report is not None:
+        from percept_ros.evaluate.mot_report import render_mot
+
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.write_text(render_mot(result), encoding="utf-8")
     if as_json:
         emit_json(result)
     else:
@@ -68,6 +76,7 @@ def _model_folder(model: str, camera: bool) -> Path | None:
 def _answer(tracked: Sequence[Tracked], camera: str, iou: float, folder: Path | None) -> dict[str, Any]:
     from percept_ros.evaluate import mot_run
     from percept_ros.evaluate.kitti_tracking import CLASSES
+    from percept_ros.evaluate.tracking_speed import crowd_ms
 
     models = {t.sequence.name: t.model for t in tracked}
     held_out = all(name.startswith("without_") for name in models.values())
@@ -79,6 +88,7 @@ def _answer(tracked: Sequence[Tracked], camera: str, iou: float, folder: Path | 
         "camera": camera,
         "frames": sum(t.sequence.frames for t in tracked),
         "fps": mot_run.speed(tracked),
+        "crowd": crowd_ms(),
         "protocol": protocol,
         "models": models,
         "ego_motion": {t.sequence.name: t.sequence.with_pose for t in tracked},

@@ -137,7 +137,7 @@ def _artefact_answer(manifest: Manifest, index: int, open_it: bool) -> dict[str,
         reason = "is missing (percept models pull fetches it)"
     elif (found := sha256_of(file)) != artefact.sha256:
         reason = f"sha256 is {found}, the manifest says {artefact.sha256}"
-    elif open_it:
+    elif open_it and artefact.format != "tracker":  # read by the tracker itself
         engine, skipped, reason = _opened(manifest, index)
     return {
         "file": artefact.file,

@@ -106,7 +106,7 @@ def _say(summary: dict[str, Any], out: Path, json: bool, report: bool) -> None:
         ("tracks confirmed", summary["tracks_confirmed"]),
         ("tracks over 2 s", summary["tracks_over_2s"]),
         *((f"time a frame {name}, ms", value) for name, value in summary["latency_ms"].items()),
-        *_figures(summary.get("mot"), "tracks", ("recall", "precision", "id_switches")),
+        *_figures(summary.get("mot"), "tracks", ("mota", "recall", "precision", "id_switches")),
         *_figures(summary.get("detections"), "detections", ("recall", "precision")),
         *((f"dropped: {reason}", count) for reason, count in summary["drops"].items()),
         *((f"mode {mode}", count) for mode, count in summary["modes"].items()),

@@ -21,6 +21,7 @@ class _Group(LazyGroup):
     others: ClassVar[dict[str, str]] = {
         "bev-fusion": "percept_ros.cli.train_fusion",
         "predictor": "percept_ros.cli.train_predictor",
+        "existence": "percept_ros.cli.train_existence",
     }
 
 
@@ -29,7 +30,7 @@ app = typer.Typer(cls=_Group, no_args_is_help=True, help=__doc__, rich_markup_mo
 
 @app.callback()
 def _group() -> None:
-    """Train the shipped models again; needs PyTorch (pip install torch)."""
+    """Train the shipped models again. Networks need PyTorch (pip install torch); existence does not."""
 
 
 def require_torch() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,10 @@ FEATURES = (
     "border",
     "yaw_jitter",
     "size_jitter",
+    "camera_born",
+    "camera_scale",
+    "camera_scale_off",
+    "camera_score_mean",
 )
 """Evidence of a track, in kernel order. Scores are logits; rates are in [0, 1]; recent = mean over about 0.5 s."""
 
@@ -92,15 +96,28 @@ class Layer:
         return {k: v.tolist() for k, v in rounded.items()}
 
     @staticmethod
-    def from_json(tree: Mapping[str, Any]) -> Layer:
-        """Inverse of ``to_json``. Raises ManifestError when shapes do not fit."""
-        width = len(FEATURES)
+    def from_json(tree: Mapping[str, Any], features: Sequence[str] = FEATURES) -> Layer:
+        """Inverse of ``to_json`` for a model of ``features``; others of ``FEATURES`` get no weight.
+
+        Raises ManifestError when shapes do not fit.
+        """
+        width = len(features)
         mean, scale, output = (np.asarray(tree[k], np.float64) for k in ("mean", "scale", "output"))
         hidden = np.asarray(tree["hidden"], np.float64).reshape(-1, width + 1)
         expected = len(hidden) + 1 if len(hidden) else width + 1
         if mean.shape != (width,) or scale.shape != (width,) or output.shape != (expected,) or not (scale > 0).all():
             raise ManifestError(f"existence model: shapes do not fit {width} features; train it again")
-        return Layer(mean, scale, hidden, output)
+        at = np.array([FEATURES.index(name) for name in features])
+        wide = Layer(
+            np.zeros(len(FEATURES)), np.ones(len(FEATURES)), np.zeros((len(hidden), len(FEATURES) + 1)), output
+        )
+        wide.mean[at], wide.scale[at] = mean, scale
+        if not len(hidden):
+            line = np.zeros(len(FEATURES) + 1)
+            line[at], line[-1] = output[:-1], output[-1]
+            return Layer(wide.mean, wide.scale, wide.hidden, line)
+        wide.hidden[:, at], wide.hidden[:, -1] = hidden[:, :-1], hidden[:, -1]
+        return wide
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +146,12 @@ def load_existence(path: Path) -> ExistenceModel:
     """Read a model file. Raises ManifestError when it cannot be used."""
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
-        if tuple(tree["features"]) != FEATURES:
+        names = tuple(tree["features"])
+        if not set(names) <= set(FEATURES) or len(set(names)) != len(names):
             raise ManifestError(f"existence model '{path}' was trained on other features; train it again")
         layers = {
-            (ObjectClass[item["class"]], bool(item["camera"])): Layer.from_json(item) for item in tree["networks"]
+            (ObjectClass[item["class"]], bool(item["camera"])): Layer.from_json(item, names)
+            for item in tree["networks"]
         }
         return ExistenceModel(layers, tree["parameters"], tree["name"], tuple(tree["trained_on"]))
     except (OSError, KeyError, ValueError, TypeError) as exc:

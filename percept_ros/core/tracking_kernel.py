@@ -42,6 +42,9 @@ class Frame(ctypes.Structure):
     )
 
 
+RANGE_BANDS = ("0-15 m", "15-30 m", "30-50 m", "50 m on")
+"""Ranges by which innovations are counted."""
+
 _OUTPUTS: tuple[tuple[str, tuple[int, ...], Any], ...] = (
     ("id", (16,), np.uint8),
     ("state", (), np.uint8),
@@ -79,6 +82,23 @@ def _functions() -> dict[str, Callable[..., Any]]:
         "overlap": bind("percept_tracking_overlap", [_P, _I64, _P, _I64, _I32, _P]),
         "assign": bind("percept_tracking_assign", [_P, _I64, _I64, ctypes.c_double, _P]),
     }
+
+
+def innovation_table(counts: F64) -> dict[str, Any]:
+    """Innovation consistency of one class, from (B, 5) counts (``TrackerKernel.consistency``).
+
+    mean_nis: mean normalised innovation squared a degree of freedom; 1 is honest, less is too cautious. beyond_95: share
+    beyond the 95% point of chi-square with 2 degrees of freedom; 0.05 is honest. The same in each range.
+    """
+    total = _innovation(counts.sum(axis=0))
+    return {**total, "by_range": {name: _innovation(row) for name, row in zip(RANGE_BANDS, counts, strict=True)}}
+
+
+def _innovation(row: F64) -> dict[str, Any]:
+    matches, total, freedom, beyond, _ = row.tolist()
+    if not matches:
+        return {"matches": 0}
+    return {"matches": int(matches), "mean_nis": total / freedom, "beyond_95": beyond / matches}
 
 
 class TrackerKernel:
@@ -141,8 +161,10 @@ class TrackerKernel:
         return count
 
     def consistency(self) -> F64:
-        """(C, 4): matches, sum of squared normalised innovations, degrees of freedom, count beyond the 95% point."""
-        table = np.zeros((NUM_CLASSES, 4))
+        """(C, B, 5) by class and range (``RANGE_BANDS``): matches, sum of squared normalised innovations, degrees of freedom,
+        count beyond the 95% point, log likelihood.
+        """
+        table = np.zeros((NUM_CLASSES, len(RANGE_BANDS), 5))
         self._call["consistency"](self._handle, pointer(table))
         return table
 

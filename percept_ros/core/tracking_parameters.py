@@ -58,6 +58,14 @@ class ClassParameters:
     publish_faint: float = 1.0
     faint_mean: float = 0.0
     """Tracks whose mean published existence is below faint_mean are published from publish_faint on (1: never)."""
+    camera_birth: float = 2.0
+    """Camera boxes of at least this score that no track explains give birth to tracks (over 1: never)."""
+    camera_height_m: float = 1.6
+    """Height that camera boxes of this class show, from which depth is guessed; camera_depth: one-sigma of it, a metre."""
+    camera_depth: float = 0.1
+    usual_length_m: float = 3.9
+    usual_width_m: float = 1.63
+    usual_height_m: float = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +105,10 @@ PEDESTRIAN = ClassParameters(
     gate_centre_m=1.6,
     gate_giou=-0.5,
     gate_giou_weak=-0.4,
+    camera_height_m=1.74,
+    usual_length_m=0.9,
+    usual_width_m=0.65,
+    usual_height_m=1.74,
 )
 TWO_WHEELER = replace(PEDESTRIAN, accel_mps2=2.0, speed_mps=5.0, gate_centre_m=2.5, yaw_walk_rad=0.3)
 UNKNOWN = replace(PEDESTRIAN, group=0.0, accel_mps2=2.0, speed_mps=5.0, gate_centre_m=2.5, gate_giou=-0.6)

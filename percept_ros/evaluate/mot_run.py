@@ -16,12 +16,14 @@ import numpy as np
 from percept_ros.config import TrackingConfig
 from percept_ros.core.existence import ExistenceModel, load_existence
 from percept_ros.core.tracking import tracker_parameters
+from percept_ros.core.tracking_kernel import innovation_table
 from percept_ros.errors import RecordingError
 from percept_ros.evaluate.hota import evaluate_hota
 from percept_ros.evaluate.kitti_io import result_rows, write_results
 from percept_ros.evaluate.kitti_tracking import CLASSES, Sequence3D, SequenceRun, list_sequences, read_sequence
 from percept_ros.evaluate.mot import Scene, TrackRows, build_scene, evaluate_mot
-from percept_ros.types import F64
+from percept_ros.evaluate.reliability import judge, reliability
+from percept_ros.types import F64, Bool
 
 FOLDS = {True: "existence_kitti_camera", False: "existence_kitti_lidar"}
 """Model folder by whether camera boxes are used."""
@@ -29,13 +31,18 @@ FOLDS = {True: "existence_kitti_camera", False: "existence_kitti_lidar"}
 
 @dataclass(frozen=True, slots=True)
 class Tracked:
-    """Results of one sequence: rows by label, seconds of the tracking calls, innovation table (C, 4), model used."""
+    """Results of one sequence.
+
+    rows: by label. seconds: of the tracking calls. consistency: (C, B, 5) innovations. model: name of the one used.
+    live: label -> (existence, whether it is a true object) of every live track in every frame that the benchmark counts.
+    """
 
     sequence: Sequence3D
     rows: Mapping[str, TrackRows]
     seconds: float
     consistency: F64
     model: str
+    live: Mapping[str, tuple[F64, Bool]]
 
 
 def choose_model(folder: Path | None, sequence: str) -> ExistenceModel | None:
@@ -48,9 +55,19 @@ def choose_model(folder: Path | None, sequence: str) -> ExistenceModel | None:
 
 def track_sequence(sequence: Sequence3D, model: ExistenceModel | None, seed: int = 0) -> Tracked:
     """Run the tracker over one sequence with the parameters that belong to the model."""
-    run = SequenceRun(sequence, tracker_parameters(TrackingConfig(), model), model, seed)
+    parameters = tracker_parameters(TrackingConfig(), model)
+    run = SequenceRun(sequence, parameters, model, seed)
     rows = run.results()
-    return Tracked(sequence, rows, run.seconds, run.kernel.consistency(), model.name if model else "bayes")
+    live = _live(SequenceRun(sequence, parameters, model, seed)) if sequence.labels is not None else {}
+    return Tracked(sequence, rows, run.seconds, run.kernel.consistency(), model.name if model else "bayes", live)
+
+
+def _live(run: SequenceRun) -> dict[str, tuple[F64, Bool]]:
+    evidence, found = run.evidence(), {}
+    for label in CLASSES:
+        judged = judge(evidence, run.sequence, label)
+        found[label] = (evidence.existence[judged.rows][judged.counted], judged.truth[judged.counted])
+    return found
 
 
 def track_all(
@@ -77,15 +94,14 @@ def score(tracked: Sequence[Tracked], label: str, iou: float) -> dict[str, Any]:
     hota = evaluate_hota(list(scenes.values()), iou, pooled.threshold)
     single = {n: evaluate_mot([s], iou) for n, s in scenes.items() if len(s.gt_track)}
     per_sequence = {n: {k: getattr(m, k) for k in ("MOTA", "IDS", "FP", "FN")} for n, m in single.items()}
-    return {**asdict(pooled), **asdict(hota), "per_sequence": per_sequence}
+    honest = [t.live[label] for t in tracked if label in t.live]
+    curve = reliability([p for p, _ in honest], [y for _, y in honest])
+    return {**asdict(pooled), **asdict(hota), "per_sequence": per_sequence, "reliability": curve}
 
 
-def innovation(tracked: Sequence[Tracked], label: str) -> dict[str, float]:
-    """Innovation consistency: mean normalised square a degree of freedom (1 is honest), share beyond the 95% point."""
-    matches, total, freedom, beyond = np.sum([t.consistency[CLASSES[label]] for t in tracked], axis=0)
-    if not matches:
-        return {"matches": 0}
-    return {"matches": int(matches), "mean_nis": float(total / freedom), "beyond_95": float(beyond / matches)}
+def innovation(tracked: Sequence[Tracked], label: str) -> dict[str, Any]:
+    """Innovation consistency of one class, all and by range. See ``innovation_table``."""
+    return innovation_table(np.sum([t.consistency[CLASSES[label]] for t in tracked], axis=0))
 
 
 def speed(tracked: Sequence[Tracked]) -> float:

@@ -27,9 +27,9 @@ T = TypeVar("T")
 
 FILE_NAME = "model.yaml"
 KNOWN_MODELS = Path(__file__).with_name("known_models")
-KINDS = ("detector3d", "detector2d", "predictor")
+KINDS = ("detector3d", "detector2d", "predictor", "existence")
 PRECISIONS = ("fp32", "fp16", "int8")
-FORMAT_NAMES = ("onnx", "tensorrt", "kernel", "scripted")
+FORMAT_NAMES = ("onnx", "tensorrt", "kernel", "scripted", "tracker")
 DTYPES = ("float32", "float16", "int64", "int32", "int8", "uint8", "bool")
 
 

@@ -27,7 +27,7 @@ LONGEST_LIVES = 60
 
 
 def svg_figure(width: float, height: float, draw: Callable[[Any], None]) -> str:
-    """SVG of one drawing."""
+    """SVG of one drawing, without the XML head; width and height in inches."""
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -113,8 +113,30 @@ def lives_chart(record: ReplayRecord) -> str:
 
 def _draw_life(axes: Any, row: int, life: LifeLine, first_ns: int) -> None:
     times = (np.array(life.stamps_ns, np.int64) - first_ns) / 1e9
-    blue, green, red = COLOURS[life.class_id]
-    colour = (red / 255 * 0.9, green / 255 * 0.85, blue / 255 * 0.9)
+    colour = _colour(life)
     axes.plot(times, np.full(len(times), row), color=colour, linewidth=1.5, alpha=0.35, solid_capstyle="butt")
     measured = ~np.array(life.coasting)
     axes.plot(times[measured], np.full(int(measured.sum()), row), ".", color=colour, markersize=4)
+
+
+def paths_chart(record: ReplayRecord) -> str:
+    """All tracks from above: where they went (solid), and the paths predicted about every two seconds (dotted)."""
+    lives = [life for life in record.lives.values() if life.confirmed]
+
+    def draw(axes: Any) -> None:
+        for life in lives:
+            places = np.array(life.places)
+            axes.plot(places[:, 0], places[:, 1], color=_colour(life), linewidth=1.2, alpha=0.8)
+            for _, path in life.paths:
+                axes.plot(path[:, 0], path[:, 1], ":", color=INK, linewidth=0.8)
+                axes.plot(path[-1:, 0], path[-1:, 1], ".", color=INK, markersize=2)
+        axes.set_aspect("equal", adjustable="datalim")
+        axes.set_xlabel(f"x in {record.frame_id or 'the track frame'} (m)")
+        axes.set_ylabel("y (m)")
+
+    return svg_figure(11.4, 6.0, draw)
+
+
+def _colour(life: LifeLine) -> tuple[float, float, float]:
+    blue, green, red = COLOURS[life.class_id]
+    return red / 255 * 0.9, green / 255 * 0.85, blue / 255 * 0.9

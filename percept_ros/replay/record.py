@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from percept_ros.replay.scene import TrackNames
-from percept_ros.types import FrameResult, Mode, TrackState
+from percept_ros.types import F64, FrameResult, Mode, TrackState
 
 LASTING_NS = 2_000_000_000
+PATH_EVERY_NS = 2_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +29,18 @@ class FrameRecord:
 
 @dataclass(slots=True)
 class LifeLine:
-    """One track over the replay. stamps_ns and coasting are parallel."""
+    """One track over the replay. stamps_ns, coasting and places (x, y) are parallel.
+
+    paths: predicted paths, about one every two seconds: (stamp, (T, 2) x, y), in the frame of the places.
+    """
 
     number: int
     class_id: int
     stamps_ns: list[int] = field(default_factory=list)
     coasting: list[bool] = field(default_factory=list)
     confirmed: bool = False
+    places: list[tuple[float, float]] = field(default_factory=list)
+    paths: list[tuple[int, F64]] = field(default_factory=list)
 
     @property
     def span_ns(self) -> int:
@@ -49,10 +55,12 @@ class ReplayRecord:
     names: TrackNames = field(default_factory=TrackNames)
     frames: list[FrameRecord] = field(default_factory=list)
     lives: dict[int, LifeLine] = field(default_factory=dict)
+    _frame_id: str = ""
 
     def add(self, result: FrameResult, wall_ns: int, stages_ns: dict[str, int], drops: int) -> None:
         """Note one answered frame."""
         tracks = result.tracks
+        self._frame_id = tracks.frame_id
         stamp_ns = result.sensors.stamp_ns
         self.frames.append(FrameRecord(stamp_ns, wall_ns, stages_ns, result.mode, len(tracks), drops))
         for row, class_id in enumerate(tracks.class_ids):
@@ -62,6 +70,14 @@ class ReplayRecord:
             life.stamps_ns.append(stamp_ns)
             life.coasting.append(bool(tracks.state[row] == TrackState.COASTING))
             life.confirmed |= bool(tracks.state[row] == TrackState.CONFIRMED)
+            life.places.append((float(tracks.boxes[row, 0]), float(tracks.boxes[row, 1])))
+            if not life.paths or stamp_ns - life.paths[-1][0] >= PATH_EVERY_NS:
+                life.paths.append((stamp_ns, _path(result, row)))
+
+    @property
+    def frame_id(self) -> str:
+        """Frame of the places of tracks, that of the last frame; "" before the first."""
+        return self._frame_id
 
     def summary(self) -> dict[str, Any]:
         """frames_out, tracks_confirmed, tracks_over_2s, latency_ms, stages_ms, modes."""
@@ -78,6 +94,19 @@ class ReplayRecord:
             },
             "modes": dict(sorted(Counter(frame.mode.name.lower() for frame in self.frames).items())),
         }
+
+
+def _path(result: FrameResult, row: int) -> F64:
+    """(T, 2) most likely predicted path of a track, T = 0 without one."""
+    forecasts = result.forecasts
+    if row >= len(forecasts.steps):
+        return np.zeros((0, 2))
+    best = int(np.argmax(forecasts.confidence[row])) if forecasts.confidence.shape[1] else 0
+    return (
+        forecasts.paths[row, best, : int(forecasts.steps[row]), :2].copy()
+        if forecasts.paths.shape[1]
+        else np.zeros((0, 2))
+    )
 
 
 def percentiles(durations_ns: list[int], percents: tuple[float, ...]) -> dict[str, float | None]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from percept_ros.replay.charts import latency_chart, lives_chart, timeline_chart
+from percept_ros.replay.charts import latency_chart, lives_chart, paths_chart, timeline_chart
 from percept_ros.replay.gallery import Shot
 from percept_ros.replay.runner import ReplayResult
 from percept_ros.replay.scene import COLOURS
@@ -62,10 +62,12 @@ def render_report(result: ReplayResult) -> str:
             "<h2>Time a frame</h2>",
             f'<div class="pair"><div class="panel">{latency_chart(result.record)}</div>{_stages(summary)}</div>',
         ]
-    parts += [_truth(summary), "<h2>Counts</h2>", _counts(summary)]
+    parts += [_truth(summary), _innovations(summary), "<h2>Counts</h2>", _counts(summary)]
     if result.gallery.shots:
         parts += ["<h2>Pictures</h2>", _legend(), *(_shot(shot, summary) for shot in result.gallery.shots)]
     if result.record.lives:
+        parts += ["<h2>Tracks and predicted paths from above</h2>", _PATHS]
+        parts += [f'<div class="panel">{paths_chart(result.record)}</div>']
         parts += ["<h2>Life lines of tracks</h2>", f'<div class="panel">{lives_chart(result.record)}</div>']
     body = "\n".join(parts)
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Replay report</title><style>{STYLE}</style>'
@@ -104,6 +106,7 @@ def _cards(summary: Mapping[str, Any]) -> str:
         cards += [
             (_number(mot["recall"], 3), "recall"),
             (_number(mot["precision"], 3), "precision"),
+            (_number(mot["mota"], 3), "MOTA"),
             (mot["id_switches"], "id switches"),
         ]
     inner = "".join(
@@ -121,7 +124,8 @@ def _warnings(summary: Mapping[str, Any]) -> str:
     return f'<h2>What was missing or refused</h2><div class="panel warn"><ul>{items}</ul></div>'
 
 
-def _table(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+def table(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    """HTML table; the first column holds names, the others numbers (None is a dash)."""
     cells = [f"<th{'' if i == 0 else ' class=n'}>{html.escape(name)}</th>" for i, name in enumerate(header)]
     lines = [f"<tr>{''.join(cells)}</tr>"]
     for row in rows:
@@ -135,7 +139,7 @@ def _table(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
 def _stages(summary: Mapping[str, Any]) -> str:
     rows = [(name, times["p50"], times["p99"]) for name, times in summary["stages_ms"].items()]
     latency = summary["latency_ms"]
-    return _table(("stage", "P50 ms", "P99 ms"), [*rows, ("all", latency["p50"], latency["p99"])])
+    return table(("stage", "P50 ms", "P99 ms"), [*rows, ("all", latency["p50"], latency["p99"])])
 
 
 def _truth(summary: Mapping[str, Any]) -> str:
@@ -146,12 +150,30 @@ def _truth(summary: Mapping[str, Any]) -> str:
     classes = [(f"recall, {name}", value) for name, value in mot["recall_by_class"].items()]
     found = summary.get("detections") or {}
     single = [(f"detections, {name}", found[name]) for name in ("recall", "precision") if name in found]
-    return "<h2>Against the ground truth of the bag</h2>" + _table(("figure", "value"), scalars + classes + single)
+    return "<h2>Against the ground truth of the bag</h2>" + table(("figure", "value"), scalars + classes + single)
+
+
+def _innovations(summary: Mapping[str, Any]) -> str:
+    """How far measurements fell from where the tracks expected them, in units of what they said of themselves."""
+    found = summary.get("innovation") or {}
+    if not found:
+        return ""
+    rows = []
+    for name, table_of in found.items():
+        for where, row in (("all", table_of), *table_of["by_range"].items()):
+            if row["matches"]:
+                rows.append((f"{name}, {where}", row["matches"], row["mean_nis"], row["beyond_95"]))
+    header = ("class and range", "matches", "mean square a degree of freedom", "share beyond the 95% point")
+    return f"<h2>Innovation consistency</h2>{_NIS}" + table(header, rows)
+
+
+_NIS = "<p>Normalised innovations squared against chi-square with two degrees of freedom: 1.00 and 0.05 are honest, less is too cautious.</p>"
+_PATHS = "<p>Solid: where confirmed tracks went. Dotted: the paths predicted about every two seconds.</p>"
 
 
 def _counts(summary: Mapping[str, Any]) -> str:
-    drops = _table(("dropped because", "messages"), list(summary["drops"].items()) or [("nothing dropped", 0)])
-    modes = _table(("mode", "frames"), list(summary["modes"].items()) or [("-", 0)])
+    drops = table(("dropped because", "messages"), list(summary["drops"].items()) or [("nothing dropped", 0)])
+    modes = table(("mode", "frames"), list(summary["modes"].items()) or [("-", 0)])
     return f'<div class="pair">{drops}{modes}</div>'
 
 

@@ -20,6 +20,8 @@ from percept_ros.build import build_pipeline
 from percept_ros.config import Config
 from percept_ros.core.sync import Synchroniser
 from percept_ros.core.sync_types import SyncedSet, SyncSettings
+from percept_ros.core.tracking import Tracker
+from percept_ros.core.tracking_kernel import innovation_table
 from percept_ros.errors import InputError, StampError
 from percept_ros.replay.bag import BagWriter
 from percept_ros.replay.bag_reader import BagReader
@@ -30,7 +32,7 @@ from percept_ros.replay.score import MotScore, detections_as_tracks, nearest
 from percept_ros.replay.source import Arrival, BagSource, Refusal
 from percept_ros.replay.track_array import TrackArray, track_array_of
 from percept_ros.replay.typestore import TRACKS_TYPE
-from percept_ros.types import F64, AbsenceReason, CameraFrame, FrameResult, PointCloud, SensorSet
+from percept_ros.types import F64, AbsenceReason, CameraFrame, FrameResult, ObjectClass, PointCloud, SensorSet
 from percept_ros.wire import ArrayHeader, encode_track_array
 
 Progress = Callable[[int, int], None]
@@ -148,6 +150,17 @@ class _Run:
         total = Counter(self._sync.drops) + self.source.drops + self.refused
         return dict(sorted(total.items()))
 
+    def innovation(self) -> dict[str, Any]:
+        """Class -> innovation consistency of its tracks (``innovation_table``); classes without matches are left out."""
+        tracker = getattr(self._pipeline, "tracker", None)
+        if not isinstance(tracker, Tracker):
+            return {}
+        tables = {
+            kind.name.lower(): innovation_table(row)
+            for kind, row in zip(ObjectClass, tracker.kernel.consistency(), strict=True)
+        }
+        return {name: table for name, table in tables.items() if table["matches"]}
+
     def run(self, progress: Progress) -> None:
         """Read the bag to its end."""
         for item in self.source.arrivals():
@@ -258,6 +271,7 @@ def _summary(job: ReplayJob, reader: BagReader, run: _Run) -> dict[str, Any]:
         "drops": run.drops,
         "mot": run.score.summary() if run.score.frames or run.score.unscored else None,
         "detections": _single_frame(run.found),
+        "innovation": run.innovation(),
         "ego_motion": run.source.pose_source,
         "sensors": {"lidar": topics.lidar, **{camera.name: camera.image for camera in topics.cameras}},
         "messages_read": dict(sorted(seen.items())),

@@ -35,11 +35,13 @@ class MotScore:
     matches: int = 0
     false: int = 0
     switches: int = 0
+    fragments: int = 0
     unscored: int = 0
     distance_m: float = 0.0
     speed_error_mps: float = 0.0
     by_class: dict[str, list[int]] = field(default_factory=dict)
     _pairs: dict[bytes, bytes] = field(default_factory=dict)
+    _lost: set[bytes] = field(default_factory=set)
 
     def add(self, tracks: Tracks, truth: TrackArray, sensors: SensorSet) -> None:
         """Score one frame."""
@@ -67,6 +69,8 @@ class MotScore:
         for row, column in pairs:
             self._note(gap[row, column], tracks, row, truth, column)
         matched = {column for _, column in pairs}
+        lost = (truth.id[c].tobytes() for c in map(int, required) if c not in matched)
+        self._lost.update(name for name in lost if name in self._pairs)
         for column in map(int, required):
             sums = self.by_class.setdefault(ObjectClass(int(truth.class_ids[column])).name.lower(), [0, 0])
             sums[0] += 1
@@ -90,6 +94,8 @@ class MotScore:
     def _note(self, gap_m: float, tracks: Tracks, row: int, truth: Tracks, column: int) -> None:
         name, track = truth.id[column].tobytes(), tracks.id[row].tobytes()
         self.switches += self._pairs.get(name, track) != track
+        self.fragments += name in self._lost
+        self._lost.discard(name)
         self._pairs[name] = track
         self.distance_m += float(gap_m)
         same = tracks.frame_id == truth.frame_id
@@ -97,14 +103,18 @@ class MotScore:
         self.speed_error_mps += float(apart)
 
     def summary(self) -> dict[str, Any]:
-        """recall and precision in [0, 1] (None where undefined), id_switches, mean errors, and sums."""
+        """mota, recall and precision (1 is perfect; None where undefined), id_switches, fragments, mean errors, and sums."""
         seen = self.matches + self.false
         count = max(1, self.matches)
         return {
             "frames": self.frames,
             "recall": self.matches / self.truths if self.truths else None,
             "precision": self.matches / seen if seen else None,
+            "mota": 1.0 - (self.truths - self.matches + self.false + self.switches) / self.truths
+            if self.truths
+            else None,
             "id_switches": self.switches,
+            "fragments": self.fragments,
             "objects": self.truths,
             "matches": self.matches,
             "false_positives": self.false,

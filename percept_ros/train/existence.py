@@ -12,17 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment, minimize
+from scipy.optimize import minimize
 
 from percept_ros.core.existence import FEATURES, ExistenceModel, Layer
-from percept_ros.core.tracking import base_projection
 from percept_ros.core.tracking_parameters import TrackerParameters
-from percept_ros.evaluate.kitti_io import project_boxes
-from percept_ros.evaluate.kitti_tracking import CLASSES, Evidence, Sequence3D, SequenceRun
-from percept_ros.evaluate.mot import MIN_HEIGHT_PX, NEIGHBOURS, iou_3d
-from percept_ros.types import F64, I64, Bool
+from percept_ros.evaluate.kitti_tracking import Evidence, Sequence3D, SequenceRun
+from percept_ros.evaluate.reliability import judge
+from percept_ros.types import F64, Bool
 
-TRUE_IOU = 0.25
 SMALL_WEIGHT = 0.2
 """Weight of rows too small for the benchmark to count when they are wrong."""
 
@@ -78,46 +75,13 @@ def collect(sequence: Sequence3D, parameters: TrackerParameters, model: Existenc
 
 def label_evidence(evidence: Evidence, sequence: Sequence3D, label: str, ignored_weight: float) -> Samples:
     """Labelled rows of one class. Rows that the benchmark would not count get weight 0 (or ``ignored_weight`` when true)."""
-    labels = sequence.labels
-    if labels is None:
-        raise ValueError(f"sequence {sequence.name} has no labels")
-    rows = np.flatnonzero(evidence.classes == CLASSES[label])
-    view = sequence.calibration.view
-    boxes, frames = evidence.boxes[rows], evidence.frames[rows]
-    boxes_px, in_view = project_boxes(boxes, base_projection(view), view.width_px, view.height_px)
-    truth, weights = np.zeros(len(rows)), in_view.astype(np.float64)
-    weights[boxes_px[:, 3] - boxes_px[:, 1] <= MIN_HEIGHT_PX] *= SMALL_WEIGHT
-    kinds = np.array(labels.kinds, dtype=object)
-    wanted, excused = np.isin(kinds, NEIGHBOURS[label.lower()]), kinds == "dontcare"
-    hard = (labels.occlusion > 2) | (labels.truncation > 0)
-    worth = np.where(kinds != label.lower(), 0.0, np.where(hard, ignored_weight, 1.0))
-    for frame in np.unique(frames):
-        start, end = np.searchsorted(frames, [frame, frame + 1])
-        now = labels.frames == frame
-        gt = np.flatnonzero(now & wanted)
-        weights[start:end][_inside(boxes_px[start:end], labels.boxes_px[now & excused])] = 0.0
-        found, matched = match_boxes(boxes[start:end], labels.boxes[gt])
-        truth[start + found] = 1
-        weights[start + found] = worth[gt[matched]]
-    return Samples(evidence.features[rows], truth, weights)
-
-
-def match_boxes(boxes: F64, gt: F64) -> tuple[I64, I64]:
-    """Rows and ground truth matched at IoU ``TRUE_IOU``: as many as possible, then best overlap."""
-    if not len(gt):
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    overlap = iou_3d(boxes, gt)
-    r, c = linear_sum_assignment(-np.where(overlap >= TRUE_IOU, overlap + 1, 0))
-    good = overlap[r, c] >= TRUE_IOU
-    return r[good], c[good]
-
-
-def _inside(boxes_px: F64, areas_px: F64) -> Bool:
-    """(N,) whether more than half of a box lies in one of the areas."""
-    low = np.maximum(boxes_px[:, None, :2], areas_px[None, :, :2])
-    size = np.clip(np.minimum(boxes_px[:, None, 2:], areas_px[None, :, 2:]) - low, 0, None).prod(axis=2)
-    result: Bool = (size > 0.5 * (boxes_px[:, 2:] - boxes_px[:, :2]).prod(axis=1)[:, None]).any(axis=1)
-    return result
+    judged = judge(evidence, sequence, label)
+    weights = judged.in_view.astype(np.float64)
+    weights[judged.small] *= SMALL_WEIGHT
+    weights[judged.excused] = 0.0
+    worth = np.where(judged.other_kind, 0.0, np.where(judged.counted_truth, 1.0, ignored_weight))
+    weights[judged.truth] = worth[judged.truth]
+    return Samples(evidence.features[judged.rows], judged.truth.astype(np.float64), weights)
 
 
 def fit(samples: Samples, recipe: Recipe, seed: int = 0) -> Layer:

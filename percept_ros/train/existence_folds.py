@@ -37,11 +37,13 @@ tracked by networks fitted to the other half of them."""
 
 _JITTER = ("yaw_jitter", "size_jitter")
 _OVERLAP = ("camera_overlap", "border")
+_CAMERA_BORN = ("camera_born", "camera_scale", "camera_scale_off", "camera_score_mean")
 
 
 def recipes(camera: bool) -> dict[str, Recipe]:
     """How each class is fitted: fewer inputs and more averaging where there are few tracks."""
-    seen = tuple(f for f in FEATURES if camera or not f.startswith(("camera", "coast_unseen")))
+    used = tuple(f for f in FEATURES if f not in _CAMERA_BORN)
+    seen = tuple(f for f in used if camera or not f.startswith(("camera", "coast_unseen")))
     few = tuple(f for f in seen if f not in _JITTER + _OVERLAP)
     return {
         "Car": Recipe(seen, hidden=8, members=3, decay=1e-3),

@@ -191,7 +191,8 @@ def test_the_report_stands_alone(drive: Path, tmp_path: Path) -> None:
     page = render_report(result)
     assert len(result.gallery.shots) == 4
     assert page.count("data:image/jpeg;base64,") == 8
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 4
+    assert "Tracks and predicted paths from above" in page
     assert 'src="http' not in page
     assert "<link" not in page
     assert len(page) < 15_000_000

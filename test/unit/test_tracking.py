@@ -249,6 +249,6 @@ def test_innovations_are_consistent_with_the_noise_they_were_given():
     for k in range(400):
         noise = rng.normal(0, 0.06 + 0.003 * 20, 2)
         tracker.step(detections(k, car(20 + noise[0], noise[1])), {}, {}, np.eye(4))
-    matches, total, freedom, _ = tracker.kernel.consistency()[CAR]
+    matches, total, freedom, _, _ = tracker.kernel.consistency()[CAR].sum(axis=0)
     assert matches > 300
     assert 0.4 < total / freedom < 1.6
