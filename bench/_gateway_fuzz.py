@@ -92,19 +92,25 @@ def plain(value: Any) -> Any:
 
 
 def fuzz(url: str, calls: int, seed: int) -> Fuzzed:
-    """About ``calls`` calls over every operation of the document served at ``url``; more of the operations with a body."""
+    """At least ``calls`` calls over every operation of the document served at ``url``; most to the operations with a body."""
     document = requests.get(f"{url}/openapi.json", timeout=TIMEOUT_S).json()
     fuzzed, session = Fuzzed(), requests.Session()
     schema = schemathesis.from_dict(document, base_url=url, data_generation_methods=DataGenerationMethod.all())
     operations = [result.ok() for result in schema.get_all_operations()]
     weights = {op.verbose_name: 8 if op.body else 1 for op in operations}
-    share = calls / sum(weights.values())
-    for operation in operations:
-        wanted = max(1, round(share * weights[operation.verbose_name]))
-        wrong = -(-wanted // 4)
-        _run(operation, DataGenerationMethod.positive, max(1, wanted - wrong), seed, session, fuzzed)
-        _run(operation, DataGenerationMethod.negative, wrong, seed, session, fuzzed)
+    share, round_seed = calls / sum(weights.values()), seed
+    while fuzzed.calls < calls:
+        for operation in operations if round_seed == seed else [op for op in operations if op.body]:
+            _both(operation, max(1, round(share * weights[operation.verbose_name])), round_seed, session, fuzzed)
+        share, round_seed = (calls - fuzzed.calls) / 8, round_seed + 1
     return fuzzed
+
+
+def _both(operation: Any, wanted: int, seed: int, session: Any, fuzzed: Fuzzed) -> None:
+    """Right calls and, a quarter, wrong ones."""
+    wrong = -(-wanted // 4)
+    _run(operation, DataGenerationMethod.positive, max(1, wanted - wrong), seed, session, fuzzed)
+    _run(operation, DataGenerationMethod.negative, wrong, seed, session, fuzzed)
 
 
 def _run(operation: Any, method: Any, wanted: int, seed: int, session: Any, fuzzed: Fuzzed) -> None:

@@ -40,6 +40,7 @@ class SyncConfig:
     deadline_ms: float = setting(60.0, "a set waits at most this long after its pivot arrived", low=0.0, high=5000.0)
     queue_depth: int = setting(20, "messages kept a sensor", low=1, high=1000)
     max_future_s: float = setting(1.0, "a stamp this far ahead of the clock is refused", low=0.0, high=3600.0)
+    max_past_s: float = setting(2.0, "in live nodes a stamp this far behind the clock is refused; 0 = never", low=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +229,7 @@ class GatewayConfig:
     certificate: str = setting("", "TLS certificate chain (PEM); empty = no TLS")
     key: str = setting("", "TLS private key (PEM)")
     allowed_hosts: tuple[str, ...] = setting((), "further names in the Host header that are answered; * = any")
-    workers: int = setting(1, "pipelines that run beside one another, each with its own models", low=1, high=64)
+    workers: int = setting(1, "pipelines beside one another, each with its own models; 0 = no inference", low=0, high=64)
     queue: int = setting(8, "requests that may wait for a worker; more are refused with 429", low=1, high=10_000)
     deadline_ms: float = setting(500.0, "deadline of a request that names none", low=1.0, high=60000.0)
     longest_deadline_ms: float = setting(10000.0, "longest deadline that a request may name", low=1.0, high=600000.0)

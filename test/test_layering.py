@@ -36,7 +36,7 @@ MAY_IMPORT |= {
     "replay": EVERYTHING | {"evaluate", "simulate"},
     "gateway": EVERYTHING | {"replay"},
     "soak": EVERYTHING | {"simulate", "replay"},
-    "nodes": EVERYTHING | {"replay", "simulate", "soak"},
+    "nodes": EVERYTHING | {"replay", "simulate", "soak", "gateway"},
     "cli": EVERYTHING | {"simulate", "evaluate", "train", "replay", "gateway", "soak", "nodes"},
 }
 ROS = frozenset(

@@ -39,8 +39,10 @@ from percept_ros.gateway.guard import Guard, Refusal, read_body
 from percept_ros.gateway.health import Checks
 from percept_ros.gateway.metrics import CONTENT_TYPE, GatewayMetrics
 from percept_ros.gateway.openapi import document
-from percept_ros.gateway.perceiver import Done, Job, Perceiver
+from percept_ros.gateway.perceiver import Perceiver
 from percept_ros.gateway.request import unpack
+from percept_ros.gateway.runner import Done, Job
+from percept_ros.observe.telemetry import open_telemetry
 
 PAGE = Path(__file__).with_name("page")
 PERCEIVE = "/v1/perceive"
@@ -62,6 +64,7 @@ class Gateway:
         self.feed = Feed(limits.viewers)
         perceiver.on_frame = self.feed.take
         self.metrics = GatewayMetrics(perceiver, self.feed)
+        self.metrics.others = lambda: perceiver.telemetry.exposition()[0]
         self.checks = Checks(perceiver, self.feed)
         self._started = time.monotonic()
         self._document = encode(document(limits, token=bool(token)), JSON)
@@ -97,6 +100,7 @@ class Gateway:
             self.checks.draining = True
             await asyncio.wait([loading])
             await run_in_threadpool(self.perceiver.close)
+            await run_in_threadpool(self.perceiver.telemetry.close)
 
     # Calls
 
@@ -125,7 +129,8 @@ class Gateway:
             unpacked = await unpack(request.headers.get("content-type", ""), body)
             del body
             session = self.perceiver.session(_session(unpacked.sensors.session)) if unpacked.sensors else None
-            job = Job(unpacked, session, deadline_ns, arrived_ns, media, group, shadow)
+            trace = request.headers.get("traceparent", "")[:200]
+            job = Job(unpacked, session, deadline_ns, arrived_ns, media, group, shadow, trace)
             return await self._answer(job)
         finally:
             self.perceiver.leave()
@@ -298,4 +303,5 @@ async def _defect(_: Request, exc: Exception) -> Response:
 
 def make_gateway(config: Config, *, token: str = "") -> Gateway:
     """The gateway of a configuration; models are loaded when the application starts."""
-    return Gateway(Perceiver(config), token=token)
+    telemetry = open_telemetry(config.observe, "gateway", warn=_log.warning)
+    return Gateway(Perceiver(config, telemetry=telemetry), token=token)

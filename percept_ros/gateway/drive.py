@@ -12,8 +12,9 @@ import msgpack
 
 from percept_ros.errors import PerceptError
 from percept_ros.gateway.answer import JSON
-from percept_ros.gateway.perceiver import Job, Perceiver
+from percept_ros.gateway.perceiver import Perceiver
 from percept_ros.gateway.request import typed
+from percept_ros.gateway.runner import Job
 from percept_ros.types import CameraCalibration, SensorSet
 
 PERIOD_S = 0.1

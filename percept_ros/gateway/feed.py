@@ -15,7 +15,7 @@ import numpy as np
 
 from percept_ros.errors import ResourceExhausted
 from percept_ros.gateway.answer import CLASSES
-from percept_ros.gateway.perceiver import Seen
+from percept_ros.gateway.runner import Seen
 from percept_ros.replay.scene import Scene, TrackNames, scene_of
 from percept_ros.types import F32, U8, TrackState
 

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,14 +18,14 @@ from percept_ros.build import build_pipeline
 from percept_ros.config import Config
 from percept_ros.core.prediction import extrapolate, predict_classical
 from percept_ros.core.tracking import Tracker
-from percept_ros.errors import DeadlineExceeded, EngineClosed, ResourceExhausted
-from percept_ros.gateway.answer import encode, frame_answer, tensor_answer
-from percept_ros.gateway.request import Unpacked, read_tensors
-from percept_ros.gateway.sensors import ReadSet, SensorReader
-from percept_ros.gateway.tensors import TensorModels
+from percept_ros.errors import EngineClosed, ResourceExhausted
+from percept_ros.gateway.answer import frame_answer
+from percept_ros.gateway.runner import Done, Job, Runner, Seen, Session
 from percept_ros.health.ladder import Ladder
 from percept_ros.health.semantic import SemanticHealth
 from percept_ros.inference.scheduler import Scheduler, SchedulerConfig
+from percept_ros.observe.frames import FrameRecorder
+from percept_ros.observe.telemetry import Telemetry
 from percept_ros.pipeline import Pipeline
 from percept_ros.types import Detections, Forecasts, FrameResult, Mode, SensorSet, Tracks
 
@@ -35,72 +33,20 @@ Build = Callable[[Config], Pipeline]
 LATENCIES = 1000
 
 
-@dataclass(slots=True)
-class Session:
-    """One vehicle: what its frames leave for the next. ``last`` and ``names`` are read by other threads."""
-
-    tracker: Tracker
-    ladder: Ladder
-    semantic: SemanticHealth
-    last: FrameResult | None = None
-    names: Mapping[str, str] = field(default_factory=dict)
-
-    def reset(self) -> None:
-        """Forget everything."""
-        self.tracker.reset()
-        self.ladder.reset()
-        self.semantic.reset()
-        self.last = None
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One request. deadline_ns, arrived_ns: monotonic clock. media: media type of the answer. session: None = one frame alone."""
-
-    request: Unpacked
-    session: Session | None
-    deadline_ns: int
-    arrived_ns: int
-    media: str
-    group: str = ""
-    shadow: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """An answer: its bytes, and what headers and metrics say about it."""
-
-    body: bytes
-    mode: str = ""
-    model: str = ""
-    group: str = ""
-    queue_ms: float = 0.0
-    run_ms: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A processed frame, handed to whoever looks on."""
-
-    result: FrameResult
-    names: Mapping[str, str]
-    latency_ms: float
-    session: str = ""
-    health: float = 1.0
-
-
 class Perceiver:
     """Start it, await ``answer`` from an event loop, close it. build: makes a worker's pipeline."""
 
-    def __init__(self, config: Config, build: Build = build_pipeline) -> None:
+    def __init__(self, config: Config, build: Build = build_pipeline, telemetry: Telemetry | None = None) -> None:
         self.config, self._build = config, build
+        self.telemetry = telemetry or Telemetry(config.observe, "gateway")
         self._limits = config.gateway
         self._scheduler: Scheduler[Job, Done] | None = None
-        self._runners: list[_Runner] = []
+        self._runners: list[Runner] = []
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._sessions_lock = threading.Lock()
         self._run_ms: deque[float] = deque([50.0], maxlen=64)
         self._entered = 0
+        self._looking_on = False
         self.latencies_ms: deque[float] = deque(maxlen=LATENCIES)
         self.last: Seen | None = None
         self.on_frame: Callable[[Seen], None] = lambda seen: None
@@ -111,6 +57,9 @@ class Perceiver:
     def start(self) -> None:
         """Load the models of every worker. Raises ModelError. May take seconds."""
         limits = self._limits
+        if not limits.workers:
+            self._looking_on = True
+            return
         # given-up requests stay in line until a worker takes them: room for as many again
         settings = SchedulerConfig(queue=2 * limits.queue, workers=limits.workers, policy="reject")
         try:
@@ -130,11 +79,11 @@ class Perceiver:
 
     @property
     def ready(self) -> bool:
-        """Whether frames are answered."""
-        return self._scheduler is not None
+        """Whether frames are answered (or nothing is to be answered here)."""
+        return self._looking_on or self._scheduler is not None
 
-    def _make_runner(self) -> _Runner:
-        runner = _Runner(self.config, self._build(self.config), self._seen)
+    def _make_runner(self) -> Runner:
+        runner = Runner(self.config, self._build(self.config), FrameRecorder(self.telemetry), self._seen)
         self._runners.append(runner)
         return runner
 
@@ -159,7 +108,7 @@ class Perceiver:
     def retry_after_s(self) -> float:
         """When a refused caller may hope for a place: what waits, at the time that one takes."""
         typical_s = float(np.median(self._run_ms)) * 1e-3
-        return max(0.05, typical_s * (self._entered + 1) / self._limits.workers)
+        return max(0.05, typical_s * (self._entered + 1) / max(1, self._limits.workers))
 
     def session(self, name: str) -> Session | None:
         """The session of that name, made when new; None for "". The longest unused is forgotten when there are too many."""
@@ -195,7 +144,8 @@ class Perceiver:
     async def answer(self, job: Job) -> Done:
         """Queue a job and wait. Raises ResourceExhausted, DeadlineExceeded, EngineClosed, or what the worker raised."""
         if self._scheduler is None:
-            raise EngineClosed("models are not loaded yet")
+            why = "no model runs in this gateway" if self._looking_on else "models are not loaded yet"
+            raise EngineClosed(f"{why}: nothing can be perceived")
         source = None if job.session is None else id(job.session)
         try:
             done = await self._scheduler.answer(job, source=source, deadline_ns=job.deadline_ns)
@@ -247,67 +197,6 @@ class Perceiver:
         for runner in self._runners:
             total.update(dict(runner.faults))
         return dict(total)
-
-
-class _Runner:
-    """What one worker does; satisfies ``Run``."""
-
-    def __init__(self, config: Config, pipeline: Pipeline, seen: Callable[[Seen], None]) -> None:
-        self.pipeline, self._seen = pipeline, seen
-        self._reader, self._tensors = SensorReader(config), TensorModels(config)
-        self._alone = Session(pipeline.tracker, pipeline.ladder, pipeline.semantic)
-        self.faults: Counter[str] = Counter()
-        pipeline.on_fault = self._count
-
-    def __call__(self, items: Sequence[Job], deadline_ns: int | None) -> Sequence[Done]:
-        return [self._run(job) for job in items]
-
-    def close(self) -> None:
-        """Free the models."""
-        self._tensors.close()
-        self.pipeline.close()
-
-    def _count(self, stage: str, exc: Exception) -> None:
-        self.faults[f"{stage}/{type(exc).__name__}"] += 1
-
-    def _run(self, job: Job) -> Done:
-        started_ns = time.monotonic_ns()
-        queue_ms = (started_ns - job.arrived_ns) * 1e-6
-        if job.request.tensors is not None:
-            tensors = job.request.tensors
-            model, outputs = self._tensors.infer(tensors.model, read_tensors(tensors), job.deadline_ns)
-            body = encode(tensor_answer(model, outputs), job.media)
-            return Done(body, model=model, queue_ms=queue_ms, run_ms=(time.monotonic_ns() - started_ns) * 1e-6)
-        result, read = self._perceive(job)
-        tree = frame_answer(result, read.names)
-        tree |= {"dropped_points": dict(read.dropped), "queue_ms": round(queue_ms, 3), "fallback": False}
-        body = encode(tree, job.media)
-        run_ms = (time.monotonic_ns() - started_ns) * 1e-6
-        return Done(body, result.mode.name, result.model, result.group, queue_ms, run_ms)
-
-    def _perceive(self, job: Job) -> tuple[FrameResult, ReadSet]:
-        assert job.request.sensors is not None
-        read = self._reader.read(job.request.sensors)
-        if time.monotonic_ns() >= job.deadline_ns:
-            raise DeadlineExceeded("the deadline passed while the request was decoded")
-        session = job.session or self._alone
-        if job.session is None:
-            session.reset()
-        pipeline = self.pipeline
-        pipeline.tracker, pipeline.ladder, pipeline.semantic = session.tracker, session.ladder, session.semantic
-        result = pipeline.process(read.sensors, read.sensors.stamp_ns, deadline_ns=job.deadline_ns)
-        if job.session is not None:
-            session.last, session.names = _without_data(result), read.names
-        latency_ms = (time.monotonic_ns() - job.arrived_ns) * 1e-6
-        score = pipeline.semantic.verdict.score
-        self._seen(Seen(result, read.names, latency_ms, job.request.sensors.session, score))
-        return result, read
-
-
-def _without_data(result: FrameResult) -> FrameResult:
-    """The frame without images and points, to be kept."""
-    sensors = dataclasses.replace(result.sensors, cloud=None, cameras={})
-    return dataclasses.replace(result, sensors=sensors, detections_2d={})
 
 
 def _stale(stamp_ns: int, frame_id: str) -> FrameResult:

@@ -6,13 +6,14 @@ import logging
 import socket
 import ssl
 import threading
+import time
 from pathlib import Path
 from types import TracebackType
 
 import uvicorn
 
 from percept_ros.config import GatewayConfig
-from percept_ros.errors import ConfigError
+from percept_ros.errors import ConfigError, SetupError
 from percept_ros.gateway.app import Gateway
 from percept_ros.gateway.guard import is_loopback
 
@@ -75,8 +76,11 @@ class Server:
     def __enter__(self) -> Server:
         self._thread = threading.Thread(target=self.run, name="percept-gateway", daemon=True)
         self._thread.start()
-        if not self._server.up.wait(_START_S):
-            raise ConfigError("the gateway did not start")
+        until = time.monotonic() + _START_S
+        while not self._server.up.wait(0.05):
+            if not self._thread.is_alive() or time.monotonic() > until:
+                self._socket.close()
+                raise SetupError("the gateway did not start: see its log")
         return self
 
     def __exit__(

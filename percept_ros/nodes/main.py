@@ -14,6 +14,7 @@ NODES: dict[str, str] = {
     "fusion": "percept_ros.nodes.fusion:make",
     "standby": "percept_ros.nodes.standby:make",
     "supervisor": "percept_ros.nodes.supervisor:make",
+    "gateway": "percept_ros.nodes.gateway:make",
     "container": "percept_ros.nodes.container:make",
 }
 """Executable -> function that makes its nodes (called after rclpy is initialised)."""

@@ -198,6 +198,7 @@ def test_health_status_metrics_and_the_document(client: httpx.Client) -> None:
     assert status["ready"] is True
     assert status["models"] == [["geometric"]]
     text = client.get("/metrics").text
+    assert "percept_end_to_end_seconds_bucket" in text
     assert 'percept_gateway_requests_total{ab_result="none",path="/v1/perceive",status="200"}' in text
     assert client.get("/openapi.json").json()["openapi"] == "3.0.3"
     assert client.get("/nowhere").status_code == 404
