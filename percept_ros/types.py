@@ -88,7 +88,10 @@ class Mode(IntEnum):
 
 
 class AbsenceReason(IntEnum):
-    """Why a sensor is not in a sensor set. FROZEN: new stamps, old content. BLANK: black or white. EMPTIED: few points left."""
+    """Why a sensor is not in a sensor set. FROZEN: new stamps, old content. BLANK: black or white. EMPTIED: few points left.
+
+    NOISY: content as rough as noise.
+    """
 
     NEVER_SEEN = 0
     LATE = 1
@@ -99,6 +102,7 @@ class AbsenceReason(IntEnum):
     FROZEN = 6
     BLANK = 7
     EMPTIED = 8
+    NOISY = 9
 
 
 @dataclass(frozen=True, slots=True)

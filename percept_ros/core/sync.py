@@ -9,7 +9,7 @@ camera that delivers becomes the pivot, until a sweep comes again.
 The object is pure: the clock is handed in (``now_ns``, the clock of the stamps), sets are returned to the caller, and no code
 of the caller runs under the lock, so that an exception there cannot block the flow.
 
-Drops are counted by reason: zero_stamp, future_stamp, unknown_sensor (refused with an error); duplicate, late (its set, or a
+Drops are counted by reason: zero_stamp, future_stamp, past_stamp, unknown_sensor (refused with an error); duplicate, late (its set, or a
 later one, is out already), overflow (queue full), unmatched (no sweep near), time_jump (forgotten by a reset), and what
 ``note_invalid`` is told.
 """
@@ -181,6 +181,11 @@ class Synchroniser(Generic[C, F]):
             ahead_s = (stamp_ns - now_ns) * 1e-9
             text = f"stamp of '{sensor}' is {ahead_s:.3f} s ahead of the clock: synchronise clocks, or set use_sim_time"
             raise StampError(text, "future_stamp")
+        if 0 < self.settings.max_past_ns < now_ns - stamp_ns:
+            self._drops[sensor, "past_stamp"] += 1
+            behind_s = (now_ns - stamp_ns) * 1e-9
+            text = f"stamp of '{sensor}' is {behind_s:.3f} s behind the clock: synchronise clocks, or set use_sim_time"
+            raise StampError(text, "past_stamp")
         self._check_clock(now_ns)
         if newest_ns - stamp_ns > self.settings.jump_ns:
             self._reset(f"stamp of '{sensor}' went back by {(newest_ns - stamp_ns) * 1e-9:.3f} s")

@@ -35,7 +35,8 @@ F = TypeVar("F", bound=Stamped)
 class SyncSettings:
     """cameras: name -> timing, in configured order. deadline_ns: longest wait of a set after its pivot arrived.
 
-    queue_depth: messages kept a sensor. max_future_ns: stamps farther ahead of the clock are refused. jump_ns: a stamp or
+    queue_depth: messages kept a sensor. max_future_ns: stamps farther ahead of the clock are refused. max_past_ns: or farther
+    behind it, 0 = never. jump_ns: a stamp or
     clock this far behind the newest is a time jump. silence_ns: without a sweep for this long, camera-only sets come out.
     patience: a camera missing from this many sets in a row is not waited for until it delivers in time again.
     """
@@ -48,6 +49,7 @@ class SyncSettings:
     jump_ns: int = 1000 * MS
     silence_ns: int = 300 * MS
     patience: int = 3
+    max_past_ns: int = 0
 
     @staticmethod
     def of(config: Config, lidar: str = "lidar") -> SyncSettings:

@@ -1,4 +1,4 @@
-"""Sensor data that must not be believed: images that stand still or are blank, sweeps that repeat or are nearly empty.
+"""Sensor data that must not be believed: images that stand still, are blank or noise, sweeps that repeat, are nearly empty or noise.
 
 A screened sensor is absent from the set, with the reason; everything behind then treats it as it treats a silent one.
 """
@@ -6,7 +6,7 @@ A screened sensor is absent from the set, with the reason; everything behind the
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -16,18 +16,33 @@ from percept_ros.types import F32, U8, AbsenceReason, CameraFrame, PointCloud, S
 
 _STRIDE_PX = 16
 _STRIDE_POINTS = 64
+_LEARNED = 10
+_ROUGHER = 3.0
+_ROUGH_LEVEL = 30.0
+"""Mean difference of neighbouring pixels, of 255, under which an image is never called noise."""
+_ROUGH_M = 1.0
+"""Median difference of the ranges of neighbouring points under which a sweep is never called noise."""
 _LEAST_POINTS = 200
 """A stream of sweeps smaller than this is never judged by its size."""
 
 
 @dataclass(slots=True)
 class _Seen:
-    """What was seen of one sensor last. repeats: sets in a row with new stamps and old content."""
+    """What was seen of one sensor last. repeats: sets in a row with new stamps and old content. roughness: lately."""
 
     stamp_ns: int = 0
     repeats: int = 0
     content: U8 | F32 | None = None
     count: int = 0
+    roughness: Window = field(default_factory=lambda: Window(100))
+
+    def noisy(self, rough: float, least: float) -> bool:
+        """Whether content is rougher than ``least`` and several times as rough as usual; it is then not learned from."""
+        usual = self.roughness.median() if len(self.roughness) >= _LEARNED else rough
+        if rough > max(least, _ROUGHER * usual):
+            return True
+        self.roughness.add(rough)
+        return False
 
 
 class SensorScreen:
@@ -67,6 +82,8 @@ class SensorScreen:
             and not 255.0 - self._config.blank_level > level > self._config.blank_level
         ):
             return AbsenceReason.BLANK
+        if seen.noisy(_image_roughness(frame.image), _ROUGH_LEVEL):
+            return AbsenceReason.NOISY
         return AbsenceReason.FROZEN if seen.repeats >= self._config.frozen_frames else None
 
     def _sweep(self, cloud: PointCloud) -> AbsenceReason | None:
@@ -77,9 +94,34 @@ class SensorScreen:
             return AbsenceReason.EMPTIED
         if count < _LEAST_POINTS:
             return None
-        sample: F32 = np.ascontiguousarray(cloud.points[::_STRIDE_POINTS])
-        _compare(self._cloud, cloud.stamp_ns, sample, count)
+        _compare(self._cloud, cloud.stamp_ns, _sample(cloud), count)
+        if self._cloud.noisy(_cloud_roughness_m(cloud.points), _ROUGH_M):
+            return AbsenceReason.NOISY
         return AbsenceReason.FROZEN if self._cloud.repeats >= self._config.frozen_frames else None
+
+
+def _sample(cloud: PointCloud) -> F32:
+    """Of a sweep, what stays the same when it comes again: intensities where they tell anything, for motion compensation
+    moves points; else points."""
+    if cloud.intensity is not None:
+        intensity: F32 = np.ascontiguousarray(cloud.intensity[::_STRIDE_POINTS], np.float32)
+        if np.ptp(intensity) > 0:
+            return intensity
+    return np.ascontiguousarray(cloud.points[::_STRIDE_POINTS])
+
+
+def _image_roughness(image: U8) -> float:
+    """Mean difference of pixels side by side, of 255."""
+    left, right = image[::_STRIDE_PX, :-1:_STRIDE_PX], image[::_STRIDE_PX, 1::_STRIDE_PX]
+    width = min(left.shape[1], right.shape[1])
+    return float(np.abs(left[:, :width].astype(np.int16) - right[:, :width]).mean()) if left.size else 0.0
+
+
+def _cloud_roughness_m(points: F32) -> float:
+    """Median difference of the ranges of points stored side by side."""
+    first = np.arange(0, len(points) - 1, _STRIDE_POINTS)
+    ranges = np.linalg.norm(points[np.stack([first, first + 1])], axis=2)
+    return float(np.median(np.abs(ranges[1] - ranges[0])))
 
 
 def _compare(seen: _Seen, stamp_ns: int, content: U8 | F32, count: int) -> None:

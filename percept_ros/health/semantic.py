@@ -36,7 +36,7 @@ CHECKS = (
     "complete",
 )
 """Every check, in the order of the config section ``health.semantic.weights``."""
-_SCREENED = (AbsenceReason.FROZEN, AbsenceReason.BLANK, AbsenceReason.EMPTIED)
+_SCREENED = (AbsenceReason.FROZEN, AbsenceReason.BLANK, AbsenceReason.EMPTIED, AbsenceReason.NOISY)
 _LEAST_EXPECTED = 30
 _LEAST_RESIDUALS = 60
 _LEAST_OUTPUTS = 20

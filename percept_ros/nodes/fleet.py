@@ -21,12 +21,13 @@ import yaml
 from percept_ros.config import Config
 from percept_ros.nodes.names import CAMERA_PREFIX as PREFIX
 from percept_ros.nodes.names import FUSION, STANDBY
+from percept_ros.nodes.spin import PRIORITY_VARIABLE
 from percept_ros.settings import to_dict
 
 _STOP_S = 8.0
 _LOOK_S = 0.02
-_START_NICE = -15
-"""Niceness of a process that starts in a fleet with real-time priority: it has to be back soon, but runs behind the others."""
+_START_NICE = -20
+"""Of a process that starts in a fleet with real-time priority: it has to be back soon, but runs behind the active ones."""
 _LONGEST_BACK_OFF_S = 5.0
 _STABLE_S = 10.0
 
@@ -96,6 +97,11 @@ class Fleet:
         self._watch = threading.Thread(target=self._tend, name="fleet", daemon=True)
         self._stack = ExitStack()
 
+    @property
+    def managed(self) -> list[str]:
+        """Names of the lifecycle nodes among its processes, in order of bring-up."""
+        return [item.name for item in self._plan if item.name and item.executable != "supervisor"]
+
     def __enter__(self) -> Fleet:
         self._parameters = parameter_file(self._config, self._folder / "parameters.yaml")
         for item in self._plan:
@@ -112,14 +118,17 @@ class Fleet:
             command(item, self._parameters, self._namespace, self._folder),
             stdout=log,
             stderr=log,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env=self._environment(),
             start_new_session=True,
         )
         if self._config.realtime.priority:
-            with contextlib.suppress(OSError):  # not permitted: it starts at ordinary speed
-                os.setpriority(os.PRIO_PROCESS, process.pid, _START_NICE)
+            _hurry(process.pid)
         self.processes[key] = process
         return process
+
+    def _environment(self) -> dict[str, str]:
+        priority = self._config.realtime.priority
+        return {**os.environ, "PYTHONUNBUFFERED": "1", **({PRIORITY_VARIABLE: str(priority)} if priority else {})}
 
     def _tend(self) -> None:
         """Start again what ended. Runs in a thread that lives as long as the fleet: it is the parent of what it starts."""
@@ -161,6 +170,14 @@ class Fleet:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         self._stack.close()
+
+
+def _hurry(pid: int) -> None:
+    """Put a starting process before ordinary ones; where that is not permitted it starts at ordinary speed."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, pid, _START_NICE)
+        # where sessions share the processors evenly (autogroup), niceness counts only within a session
+        Path(f"/proc/{pid}/autogroup").write_text(str(_START_NICE), encoding="ascii")
 
 
 def command(item: NodeProcess, parameters: Path, namespace: str, folder: Path) -> list[str]:

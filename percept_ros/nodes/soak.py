@@ -144,7 +144,7 @@ def _configured(job: SoakJob, topics: BagTopics) -> Config:
     detector = dataclasses.replace(config.detector, chain=(str(folder), *rest), worker_memory_mb=600.0)
     budget = dataclasses.replace(config.budget, detect_ms=80.0)
     fusion = dataclasses.replace(config.fusion, standby=True)
-    health = dataclasses.replace(config.health, pulse_ms=130.0)
+    health = dataclasses.replace(config.health, pulse_ms=130.0, coast_limit_ms=2000.0)
     realtime = dataclasses.replace(config.realtime, priority=job.priority)
     return dataclasses.replace(
         config, detector=detector, budget=budget, realtime=realtime, fusion=fusion, health=health
@@ -182,7 +182,7 @@ def _drive_job(job: SoakJob, bag: Path, topics: BagTopics) -> dict[str, Any]:
 
 
 def _records(job: SoakJob, start_ns: int, length_ns: int, chaos: Chaos, fleet: Fleet) -> Records:
-    seen, said = read_seen(job.out / "seen.jsonl")
+    seen, said, stalls = read_seen(job.out / "seen.jsonl")
     strokes = [Struck(**dataclasses.asdict(stroke)) for stroke in chaos.strokes]
     restarts = [Restart(item.name, item.ended_ns, item.started_ns) for item in fleet.respawned]
     events = {
@@ -194,7 +194,7 @@ def _records(job: SoakJob, start_ns: int, length_ns: int, chaos: Chaos, fleet: F
     (job.out / "events.json").write_text(json.dumps(events, indent=1), encoding="utf-8")
     answers = read_answers(job.out / "drilled" / CALLS)
     sent = read_sent(job.out / "sent.jsonl")
-    return Records(start_ns, start_ns + length_ns, seen, said, sent, answers, strokes, restarts)
+    return Records(start_ns, start_ns + length_ns, seen, said, sent, answers, strokes, restarts, stalls)
 
 
 def _keep_logs(logs: Path, kept: Path) -> None:

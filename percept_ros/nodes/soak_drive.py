@@ -25,7 +25,7 @@ from rclpy.serialization import deserialize_message
 
 from percept_ros.nodes.player import message_class, moved_stamp, topic_qos
 from percept_ros.replay.bag_reader import BagReader
-from percept_ros.runtime.realtime import TaskTiming, apply, sleep_until
+from percept_ros.runtime.realtime import raise_process, sleep_until
 from percept_ros.soak.plan import BY_NAME, SENSOR, Plan
 from percept_ros.soak.spoil import GOOD, Sending, SensorMessage, Spoiler, payload_of
 
@@ -181,7 +181,7 @@ def main(arguments: list[str]) -> int:
         gc.freeze()
         gc.disable()
         if job.priority:
-            apply(TaskTiming(priority=job.priority))
+            raise_process(job.priority)
         print("ready", flush=True)
         drive.run()
     node.destroy_node()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import sys
 import threading
 import time
@@ -24,8 +25,12 @@ from rclpy.qos import QoSProfile
 
 from percept_ros.msg import ObstacleTrackArray, PerceptionStatus
 from percept_ros.nodes.status import STATUS_QOS
-from percept_ros.runtime.realtime import TaskTiming, apply
+from percept_ros.runtime.realtime import TaskTiming, apply, raise_process, sleep_until
 from percept_ros.soak.array_reader import SeenArray, read_array
+
+_CLOCK_PRIORITY = 90
+_CLOCK_NS = 10_000_000
+_STALL_NS = 20_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +109,10 @@ def main(arguments: list[str]) -> int:
         gc.freeze()
         gc.disable()
         if job.priority:
-            apply(TaskTiming(priority=job.priority))
+            raise_process(job.priority)
         ended = threading.Event()
+        for processor in sorted(os.sched_getaffinity(0)):
+            threading.Thread(target=_watch_machine, args=(processor, seen, job.priority), daemon=True).start()
         threading.Thread(target=_wait_for_end, args=(ended,), daemon=True).start()
         print("ready", flush=True)
         try:
@@ -117,6 +124,19 @@ def main(arguments: list[str]) -> int:
         node.destroy_node()
     rclpy.try_shutdown()
     return 0
+
+
+def _watch_machine(processor: int, seen: TextIO, priority: int) -> None:
+    """Write down when not even the most urgent thread of ``processor`` ran: the machine stood still, not a node."""
+    refused = apply(TaskTiming(priority=_CLOCK_PRIORITY if priority else 0, processors=(processor,)))
+    next_ns = time.monotonic_ns()
+    while not refused:
+        next_ns += _CLOCK_NS
+        sleep_until(next_ns)
+        now_ns = time.monotonic_ns()
+        if now_ns - next_ns > _STALL_NS:
+            seen.write(json.dumps({"stall": processor, "from_ns": next_ns, "at_ns": now_ns}) + "\n")
+            next_ns = now_ns
 
 
 def _wait_for_end(ended: threading.Event) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,6 +11,10 @@ import rclpy
 from rclpy.executors import ExternalShutdownException
 from rclpy.experimental.events_executor import EventsExecutor
 
+from percept_ros.runtime.realtime import raise_process
+
+PRIORITY_VARIABLE = "PERCEPT_REALTIME_PRIORITY"
+"""Environment variable with the SCHED_FIFO priority of a node process from before DDS starts."""
 _TURN_S = (
     0.2  # EventsExecutor.spin() of Jazzy never gives its queue back (its endless wait overflows); bounded turns do
 )
@@ -17,6 +22,10 @@ _TURN_S = (
 
 def spin(make: Callable[[], Sequence[Any]], args: list[str] | None = None) -> int:
     """Initialise rclpy, make the nodes, spin them in one executor; returns the exit status."""
+    if priority := int(os.environ.get(PRIORITY_VARIABLE, "0")):
+        # before DDS starts: its threads share locks in shared memory with every other process, and one that is
+        # preempted while it holds one would keep all the others waiting
+        raise_process(priority)
     rclpy.init(args=args)
     nodes: Sequence[Any] = ()
     executor: Any = EventsExecutor()

@@ -24,7 +24,7 @@ from percept_ros.runtime.segment import FOLDER, process_start
 STATE_BYTES = 2 << 20
 _HEAD_BYTES = 4096
 _MAGIC = 0x5045524C45415345
-_MAGIC_AT, _HOLDER, _HOLDER_START, _BEAT, _SEQUENCE, _BUFFER, _LENGTH_0, _LENGTH_1, _WRITTEN = range(9)
+_MAGIC_AT, _HOLDER, _HOLDER_START, _BEAT, _SEQUENCE, _BUFFER, _LENGTH_0, _LENGTH_1, _WRITTEN, _TAKEN = range(10)
 
 
 class Lease:
@@ -69,13 +69,14 @@ class Lease:
         return int(self._head[_BEAT]) > 0
 
     def silent_ns(self) -> int:
-        """Time since the last publication of whoever holds the lease."""
-        return time.monotonic_ns() - int(self._head[_BEAT])
+        """Time since whoever holds the lease took it or last published."""
+        return time.monotonic_ns() - max(int(self._head[_BEAT]), int(self._head[_TAKEN]))
 
     def take(self, fresh_ns: int) -> bytes | None:
         """Become the holder; the state that was saved last, None when there is none or it is older than ``fresh_ns``."""
         with self._locked():
             self._head[_HOLDER], self._head[_HOLDER_START] = self._me
+            self._head[_TAKEN] = time.monotonic_ns()
             if time.monotonic_ns() - int(self._head[_WRITTEN]) > fresh_ns:
                 return None
             which = int(self._head[_BUFFER])

@@ -24,6 +24,13 @@ def prepare(count: int = 1) -> None:
     _blank.extend(_spawner().submit(_spawn) for _ in range(count))
 
 
+def ready() -> bool:
+    """Whether ``take`` would return at once; if not, a blank worker is prepared, so that it soon will."""
+    if not _blank:
+        prepare()
+    return _blank[0].done()
+
+
 def take() -> Child:
     """A blank worker: one that was prepared, else a new one."""
     try:

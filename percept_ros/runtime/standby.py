@@ -15,6 +15,7 @@ from typing import Any
 import numpy.typing as npt
 
 from percept_ros.errors import DeadlineExceeded, PerceptError, WorkerDied
+from percept_ros.runtime import spawn
 from percept_ros.runtime.worker import Arrays, Context, State, Worker
 
 
@@ -141,6 +142,8 @@ class Standby:
         if worker.state is State.LATE:
             raise DeadlineExceeded(f"worker {worker.pid} ({self.target}) still works on an earlier call")
         if worker.state is State.DEAD:
+            if deadline_ns is not None and not spawn.ready():
+                raise WorkerDied(f"worker {worker.pid} ({self.target}) has ended, another is being started")
             worker = self._worker = self._start()
         wait_ns = int(self.limits.start_s * 1e9) if deadline_ns is None else deadline_ns - time.monotonic_ns()
         if not worker.wait_ready(max(0, wait_ns)):
@@ -176,7 +179,7 @@ class Standby:
             return
         if self._spare is not None:
             self._step_back(self._spare)
-        if self._spare is None or self._spare.state is State.DEAD:
+        if (self._spare is None or self._spare.state is State.DEAD) and spawn.ready():
             if self._worker is not None and self._worker.state is State.DEAD:
                 self._worker = self._start()
             else:

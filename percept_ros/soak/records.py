@@ -76,6 +76,15 @@ class Restart:
     started_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """A time in which not even the most urgent thread of a processor ran."""
+
+    processor: int
+    from_ns: int
+    to_ns: int
+
+
 @dataclass(slots=True)
 class Records:
     """Everything about one run. start_ns, end_ns: monotonic. answers: stamps that the first model answered well (sorted)."""
@@ -88,21 +97,25 @@ class Records:
     answers: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
     strokes: Sequence[Struck] = ()
     restarts: Sequence[Restart] = ()
+    stalls: Sequence[Stall] = ()
 
 
-def read_seen(path: Path) -> tuple[list[Seen], list[Said]]:
+def read_seen(path: Path) -> tuple[list[Seen], list[Said], list[Stall]]:
     """Lines of the observer; a last line cut short is left out."""
     seen: list[Seen] = []
     said: list[Said] = []
+    stalls: list[Stall] = []
     for tree in _lines(path):
-        if "status" in tree:
+        if "stall" in tree:
+            stalls.append(Stall(tree["stall"], tree["from_ns"], tree["at_ns"]))
+        elif "status" in tree:
             said.append(Said(tree["at_ns"], tree["status"], tree["mode"], tree["cause"], tree["health"]))
         elif "invalid" in tree:
             seen.append(Seen(tree["at_ns"], tree["wall_ns"], invalid=tree["invalid"]))
         else:
             tracks = tuple(SeenTrack(*row) for row in tree.pop("tracks"))
             seen.append(Seen(**{**tree, "absent": tuple(tree["absent"])}, tracks=tracks))
-    return seen, said
+    return seen, said, stalls
 
 
 def read_sent(path: Path) -> list[Sent]:

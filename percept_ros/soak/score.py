@@ -127,7 +127,10 @@ def summarise(records: Records, cameras: Sequence[str]) -> dict[str, object]:
     good = good_arrays(records, lies)
     inside = [seen for seen in good if records.start_ns <= seen.at_ns <= records.end_ns]
     arrivals = np.array([seen.at_ns for seen in good], np.int64)
-    share, slots, bad = availability(records, arrivals, total_loss(records))
+    blind = total_loss(records)
+    share, slots, bad = availability(records, arrivals, blind)
+    still = [(stall.from_ns, stall.to_ns + FRESH_NS) for stall in records.stalls]
+    apart, _, bad_apart = availability(records, arrivals, [*blind, *still])
     found = outcomes(records, good, lies)
     recoveries = [outcome.recovery_s for outcome in found]
     back = [value if value is not None else float("inf") for value in recoveries]
@@ -137,6 +140,10 @@ def summarise(records: Records, cameras: Sequence[str]) -> dict[str, object]:
         "availability": round(share, 6),
         "slots": slots,
         "bad_slots": bad,
+        "machine_stalls": len([s for s in records.stalls if records.start_ns <= s.from_ns <= records.end_ns]),
+        "longest_machine_stall_ms": round(max((s.to_ns - s.from_ns for s in records.stalls), default=0) / 1e6, 1),
+        "availability_outside_stalls": round(apart, 6),
+        "bad_slots_outside_stalls": bad_apart,
         "arrays": len(inside),
         "invalid_arrays": sum(bool(seen.invalid) for seen in records.seen),
         "max_gap_ms": round(longest_gap_ms(arrivals, records.start_ns, records.end_ns), 1),
