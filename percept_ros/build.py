@@ -31,13 +31,8 @@ def build_pipeline(
     """
     where = isolation or config.detector.isolation
     with ExitStack() as stack:
-        chain = DetectorChain(
-            [make_detector(name, config, where) for name in config.detector.chain],
-            breaker_of(config),
-            from_rank=from_rank,
-        )
+        chain = build_chain(config, isolation=where, from_rank=from_rank)
         stack.callback(chain.close)
-        chain.load()
         images = _image_detector(config, where, stack)
         tracker = Tracker(config.tracking, seed=seed, fixed_frame=config.frames.fixed)
         return Pipeline(
@@ -52,6 +47,19 @@ def build_pipeline(
             resources=stack.pop_all(),
         )
     raise AssertionError("unreachable")
+
+
+def build_chain(config: Config, *, isolation: str | None = None, from_rank: int = 0) -> DetectorChain:
+    """The detectors of ``config``, loaded; see ``build_pipeline``. Raises ModelError when none can be used."""
+    where = isolation or config.detector.isolation
+    members = [make_detector(name, config, where) for name in config.detector.chain]
+    chain = DetectorChain(members, breaker_of(config), from_rank=from_rank)
+    try:
+        chain.load()
+    except ModelError:
+        chain.close()
+        raise
+    return chain
 
 
 def breaker_of(config: Config) -> BreakerSettings:

@@ -25,7 +25,7 @@ from percept_ros.detectors.detector import ImageDetector
 from percept_ros.detectors.predictor import PathPredictor
 from percept_ros.detectors.shadow import ShadowTest, Subject, known_call
 from percept_ros.errors import InferenceError, ModelError, WorkerDied
-from percept_ros.health.ladder import Ladder, Standing, observe
+from percept_ros.health.ladder import GEOMETRIC_MODEL, Ladder, Standing, observe
 from percept_ros.health.semantic import SemanticHealth
 from percept_ros.inference.breaker import Breaker, BreakerSettings
 from percept_ros.types import F32, Detections, Detections2D, Forecasts, FrameResult, Mode, SensorSet, Tracks, WorkerCall
@@ -57,6 +57,7 @@ class Pipeline:
         self._beside = ThreadPoolExecutor(1, "detect_2d") if image_detector else None
         self._image_breaker = Breaker(breaker)
         self._images_suspect = False
+        self._best = Mode.FULL
         self.shadow = ShadowTest([*detector.subjects(), *self._image_subjects()])
         self.ladder = Ladder(health)
         self.semantic = SemanticHealth(health)
@@ -118,6 +119,23 @@ class Pipeline:
         self.predictor.reset()
         self.ladder.reset()
         self.semantic.reset()
+
+    def hold(self, best: Mode) -> None:
+        """Use and publish no better mode than ``best``; FULL sets everything free."""
+        self._best = best
+        self.ladder.hold(best)
+        ranks = self.detector.ranks
+        last = max(ranks.values(), default=0)
+        wanted = {Mode.FALLBACK_MODEL: min(1, last), Mode.GEOMETRIC: ranks.get(GEOMETRIC_MODEL, last)}
+        self.detector.first_rank = wanted.get(best, 0)
+
+    def exchange(self, detector: DetectorChain) -> DetectorChain:
+        """Detect with another (loaded) chain from the next set on; returns the one before, to be closed by the caller."""
+        before, self.detector = self.detector, detector
+        self._resources.callback(detector.close)
+        self.shadow = ShadowTest([*detector.subjects(), *self._image_subjects()])
+        self.hold(self._best)
+        return before
 
     @property
     def breakers(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "convert": ("percept_ros.cli.convert", "turn KITTI, nuScenes or Argoverse 2 data into a bag"),
     "replay": ("percept_ros.cli.replay", "run the pipeline over a bag and report"),
     "demo": ("percept_ros.cli.demo", "simulate, replay through the real nodes, print a table"),
+    "status": ("percept_ros.cli.status", "look at the running nodes and steer them"),
     "evaluate": ("percept_ros.cli.evaluate", "score detection and tracking"),
     "train": ("percept_ros.cli.train", "train the shipped models again, or on your own data"),
     "models": ("percept_ros.cli.models", "list, check, build, quantise and time models"),

@@ -86,6 +86,11 @@ class DetectorChain:
         return tuple(self._members)
 
     @property
+    def ranks(self) -> dict[str, int]:
+        """Model -> its position in the chain, of the usable members."""
+        return {link.member.model: link.rank for link in self._usable}
+
+    @property
     def breakers(self) -> tuple[str, ...]:
         """State of every breaker, as ``model: state``."""
         return tuple(f"{link.member.model}: {link.breaker.state.value}" for link in self._usable)

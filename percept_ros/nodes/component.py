@@ -14,6 +14,7 @@ from rclpy.parameter import Parameter
 
 from percept_ros.config import Config
 from percept_ros.nodes import parameters
+from percept_ros.nodes.heartbeat import Bond, Heartbeat
 from percept_ros.runtime import realtime
 from percept_ros.runtime.gc_control import collect_in_slack
 
@@ -42,6 +43,8 @@ class Component(LifecycleNode):
         self.slack: Callable[[int], int] = lambda available_ns: 0
         """Tells the collector that nothing is due for some nanoseconds; returns its pause. Called by workers."""
         parameters.declare(self)
+        self._heartbeat = Heartbeat(self, self.is_well)
+        self._bond = Bond(self, self.is_well)
         self._guard_transitions()
         self.add_on_set_parameters_callback(self._on_set)
         self.add_post_set_parameters_callback(self._after_set)
@@ -51,6 +54,15 @@ class Component(LifecycleNode):
 
     def start(self, running: ExitStack) -> None:
         """Open the flow: subscriptions, timers, threads. Push every stop onto ``running``."""
+
+    @property
+    def configured(self) -> bool:
+        """Whether its resources are held."""
+        return self._configured
+
+    def is_well(self) -> bool:
+        """Whether its sign of life may be given; sub-classes also look at their worker."""
+        return True
 
     def apply(self, config: Config) -> None:
         """Take over live settings of ``config`` (called while configured)."""
@@ -105,6 +117,7 @@ class Component(LifecycleNode):
         except Exception as exc:
             return self._failed("activate", exc)
         self.active = True
+        self._bond.start()
         realtime.pin_process(self.config.realtime.processors, self.config.realtime.lock_memory)
         if self.config.realtime.priority:
             realtime.raise_process(self.config.realtime.priority)
@@ -113,6 +126,7 @@ class Component(LifecycleNode):
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop the flow."""
         self.active = False
+        self._bond.stop()
         try:
             self._running.close()
             if (fault := self._fault) is not None:
@@ -141,6 +155,7 @@ class Component(LifecycleNode):
 
     def _release(self, step: str) -> TransitionCallbackReturn:
         self.active = self._configured = False
+        self._bond.stop()
         outcome = SUCCESS
         for stack in (self._running, self._held):
             try:

@@ -47,6 +47,10 @@ class Diagnostics:
         timer = self._node.create_timer(_PERIOD_S, self.publish)
         running.callback(self._node.destroy_timer, timer)
 
+    def start_for_good(self) -> None:
+        """Publish once a second for as long as the node is there."""
+        self.start(ExitStack())
+
     def publish(self) -> None:
         """Publish all tasks now."""
         message = DiagnosticArray(status=[self._status(task, say()) for task, say in self._tasks.items()])

@@ -19,6 +19,7 @@ from percept_ros.config import Config
 from percept_ros.core.prediction import extrapolate
 from percept_ros.core.sync import Synchroniser
 from percept_ros.core.sync_types import SyncedSet, SyncSettings
+from percept_ros.detectors.chain import DetectorChain
 from percept_ros.errors import InputError, PerceptError, StampError, TransformError
 from percept_ros.health.probes import ProbeState
 from percept_ros.msg import ObstacleTrackArray
@@ -27,6 +28,7 @@ from percept_ros.nodes.component import Component
 from percept_ros.nodes.ego import EgoMotion
 from percept_ros.nodes.extrinsics import Extrinsics
 from percept_ros.nodes.foreign import available_outputs
+from percept_ros.nodes.fusion_steer import FusionSteer
 from percept_ros.nodes.inbox import Inbox, pause_s
 from percept_ros.nodes.leadership import Leadership
 from percept_ros.nodes.markers import TrackMarkers, status_marker
@@ -37,6 +39,7 @@ from percept_ros.nodes.qos import LATCHED_QOS, TRACK_QOS
 from percept_ros.nodes.slack import ShadowSlack
 from percept_ros.nodes.sources import Arrival, DirectSources, RingSources, Sources
 from percept_ros.nodes.status import StatusBoard
+from percept_ros.nodes.steer import SteerServer
 from percept_ros.nodes.telemetry import node_telemetry, watch_breakers, watch_rings
 from percept_ros.nodes.transforms import open_transforms
 from percept_ros.nodes.worker import SLACK_NS, start_thread
@@ -45,8 +48,10 @@ from percept_ros.observe.record import OpenFrame
 from percept_ros.pipeline import Pipeline
 from percept_ros.runtime.lease import Lease, lease_name
 from percept_ros.runtime.ring import RingFrame
-from percept_ros.types import F64, AbsenceReason, FrameResult, PointCloud, SensorSet
+from percept_ros.types import F64, AbsenceReason, FrameResult, Mode, PointCloud, SensorSet
 from percept_ros.wire import ArrayHeader, encode_track_array
+
+_STUCK_NS = 3_000_000_000
 
 
 class FusionNode(Component):
@@ -62,7 +67,10 @@ class FusionNode(Component):
         self._sequence = 0
         self.turned_ns = time.monotonic_ns()
         """When the worker last went round (monotonic); kept by the worker."""
+        self.held = Mode.FULL
         self._probes = ProbeReport(self, self._probe_state)
+        self.steering = FusionSteer(self)
+        self._steer = SteerServer(self, self.steering.handle)
 
     def acquire(self, held: ExitStack) -> None:
         """Models, publishers, transforms."""
@@ -74,6 +82,7 @@ class FusionNode(Component):
         if self.recorder is not None:
             self.pipeline.watch_calls(self.recorder.call)
             watch_breakers(self.telemetry.meter, lambda: self.pipeline.breakers)
+        self.pipeline.hold(self.held)
         self.pipeline.on_fault = lambda stage, exc: self.complaints.drop(stage, type(exc).__name__, str(exc))
         if self.config.health.shadow_period_s:
             self.pipeline.shadow.learn()
@@ -181,8 +190,26 @@ class FusionNode(Component):
 
     def close(self) -> None:
         """Release what is held; the probes' state goes away."""
+        self._steer.close()
         self._probes.close()
         super().close()
+
+    def is_well(self) -> bool:
+        """Whether the worker goes round (or there is none)."""
+        longest_ns = max(_STUCK_NS, int(2e6 * self.config.budget.detect_ms))
+        return not self.active or time.monotonic_ns() - self.turned_ns < longest_ns
+
+    def hold(self, best: Mode) -> None:
+        """Use no better mode than ``best``, also after the next configure."""
+        self.held = best
+        self.pipeline.hold(best)
+
+    def take_chain(self, chain: DetectorChain) -> DetectorChain:
+        """Detect with ``chain`` from now on; returns the one before. Called between two sets."""
+        before = self.pipeline.exchange(chain)
+        if self.recorder is not None:
+            self.pipeline.watch_calls(self.recorder.call)
+        return before
 
     def leave_active(self, why: str) -> None:
         """Deactivate from any thread; the supervisor activates the node again."""
@@ -216,7 +243,9 @@ class FusionWorker:
         self._config: Config = node.config
         self._pipeline: Pipeline = node.pipeline
         self._complaints = node.complaints
-        self._sync: Synchroniser[Any, Any] = Synchroniser(SyncSettings.of(self._config, LIDAR), self._on_reset)
+        settings = SyncSettings.of(self._config, LIDAR)
+        settings = dataclasses.replace(settings, max_past_ns=int(self._config.sync.max_past_s * 1e9))
+        self._sync: Synchroniser[Any, Any] = Synchroniser(settings, self._on_reset)
         self._mounted: dict[str, F64] = {}
         self._rings: dict[int, RingFrame] = {}
         self._why: dict[str, AbsenceReason] = {}
@@ -225,12 +254,13 @@ class FusionWorker:
         self._leadership = Leadership(node.lease, self._config, self._pipeline, self._pulse, node.standby)
         self._newest: SyncedSet[Any, Any] | None = None
         self._left = False
-        self._slack = ShadowSlack(self._pipeline.shadow, self._config.health.shadow_period_s)
+        self._slack = ShadowSlack(lambda: self._pipeline.shadow, self._config.health.shadow_period_s)
 
     def run(self) -> None:
         """Until the inbox closes."""
         while self._inbox.is_open:
             self._node.turned_ns = time.monotonic_ns()
+            self._node.steering.turn()
             due_ns = min(self._sync.next_deadline_ns or self._pulse.due_ns, self._pulse.due_ns)
             wait_s = max(0.001, min(self._leadership.wait_s, pause_s(due_ns, self._node.now_ns())))
             ready: list[SyncedSet[Any, Any]] = []

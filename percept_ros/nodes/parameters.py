@@ -19,6 +19,8 @@ _FOREIGN = (
     "autostart",
     "nodes",
     "retries",
+    "spawn",
+    "logs",
     "qos_overrides",
     "start_type_description_service",
     "diagnostic_updater",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from statistics import median
 
 from percept_ros.detectors.shadow import ShadowTest, Subject
@@ -17,11 +18,15 @@ class ShadowSlack:
     An engine that answered wrongly is asked again every second, so that it is back soon after it is well.
     """
 
-    def __init__(self, test: ShadowTest, period_s: float) -> None:
-        self._test, self._period_ns = test, int(period_s * 1e9)
+    def __init__(self, test: Callable[[], ShadowTest], period_s: float) -> None:
+        self._get, self._period_ns = test, int(period_s * 1e9)
         self._gaps_ns: deque[int] = deque(maxlen=9)
         self._answered_ns = 0
         self._ran_ns = time.monotonic_ns()
+
+    @property
+    def _test(self) -> ShadowTest:
+        return self._get()
 
     def answered(self) -> None:
         """A sensor set was answered just now."""

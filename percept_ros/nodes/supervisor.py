@@ -1,177 +1,181 @@
 """Brings lifecycle nodes up in order, brings failed ones back with bounded, backed-off retries, takes them down in reverse.
 
-Each managed node has a goal state; the supervisor compares what a node says (its transition events and GetState)
-with the goal and asks for the next transition. Nothing here blocks: every service call is asynchronous with a time limit.
+Each managed node has a goal state; the supervisor compares what a node says (its transition events, GetState, heartbeat)
+with the goal and asks for the next transition. A node that hangs is taken through deactivate, cleanup, configure, activate.
+With parameter ``spawn`` the supervisor also starts the processes, and starts again those that end.
 """
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-from lifecycle_msgs.msg import State, Transition, TransitionEvent
-from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.node import Node
-from rclpy.qos import QoSProfile
 from std_srvs.srv import Trigger
 
-_CALL_LIMIT_S = 20.0
+from percept_ros.errors import PerceptError
+from percept_ros.health.probes import Probe, ProbeState
+from percept_ros.health.systemd import Notifier, watchdog_ns
+from percept_ros.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, Finding
+from percept_ros.nodes.fleet import Fleet
+from percept_ros.nodes.managed import Goal, ManagedNode
+from percept_ros.nodes.names import FUSION
+from percept_ros.nodes.probe_report import ProbeReport
+from percept_ros.nodes.spawning import open_fleet
+from percept_ros.nodes.steer import SteerServer, ask, mode_of
+from percept_ros.nodes.supervisor_state import SupervisorState
+from percept_ros.srv import Steer
+
 _POLL_S = 0.1
-_STABLE_S = 30.0
-_UP = {
-    State.PRIMARY_STATE_UNCONFIGURED: Transition.TRANSITION_CONFIGURE,
-    State.PRIMARY_STATE_INACTIVE: Transition.TRANSITION_ACTIVATE,
-}
-_DOWN = {
-    State.PRIMARY_STATE_ACTIVE: Transition.TRANSITION_DEACTIVATE,
-    State.PRIMARY_STATE_INACTIVE: Transition.TRANSITION_CLEANUP,
-}
-
-
-@dataclass(slots=True)
-class Retry:
-    """Bounded, backed-off retries: 0.2 s doubling to 5 s; a stable time gives all tries back."""
-
-    limit: int
-    used: int = 0
-    not_before_s: float = 0.0
-    good_since_s: float = 0.0
-
-    def allowed(self, now_s: float) -> bool:
-        """Whether a try may be made now."""
-        return self.used < self.limit and now_s >= self.not_before_s
-
-    def failed(self, now_s: float) -> None:
-        """Count a failed try."""
-        self.not_before_s = now_s + min(5.0, 0.2 * 2.0**self.used)
-        self.used += 1
-
-    def good(self, now_s: float) -> None:
-        """Note that the node is where it should be."""
-        self.good_since_s = self.good_since_s or now_s
-        if now_s - self.good_since_s > _STABLE_S:
-            self.used = 0
-
-
-class ManagedNode:
-    """What the supervisor knows of one node."""
-
-    def __init__(self, owner: Node, name: str, retries: int, on_change: Callable[[], None]) -> None:
-        self.name, self.retry, self._on_change = name, Retry(retries), on_change
-        self.state: int | None = None
-        self._owner = owner
-        self._asked_s: float | None = None
-        self._change: Any = owner.create_client(ChangeState, f"{name}/change_state")
-        self._get: Any = owner.create_client(GetState, f"{name}/get_state")
-        owner.create_subscription(TransitionEvent, f"{name}/transition_event", self._on_event, QoSProfile(depth=10))
-
-    @property
-    def busy(self) -> bool:
-        """Whether an answer is awaited (for at most the time limit)."""
-        return self._asked_s is not None and time.monotonic() - self._asked_s < _CALL_LIMIT_S
-
-    def look(self) -> None:
-        """Ask for the state; an absent node has state None."""
-        if not self._get.service_is_ready():
-            self.state = None
-        elif not self.busy:
-            self._get.call_async(GetState.Request()).add_done_callback(self._on_state)
-
-    def ask(self, transition: int) -> None:
-        """Ask for a transition."""
-        self._asked_s = time.monotonic()
-        request = ChangeState.Request(transition=Transition(id=transition))
-        self._change.call_async(request).add_done_callback(self._on_changed)
-
-    def _on_state(self, future: Any) -> None:
-        if future.exception() is None and future.result() is not None:
-            before, self.state = self.state, future.result().current_state.id
-            if before != self.state:
-                self._on_change()
-
-    def _on_changed(self, future: Any) -> None:
-        self._asked_s = None
-        self.state = None  # what it was is no longer true; the look below says what it is
-        done = future.exception() is None and future.result() is not None and future.result().success
-        if not done:
-            self.retry.failed(time.monotonic())
-            left = self.retry.limit - self.retry.used
-            self._owner.get_logger().error(
-                f"{self.name}: a transition failed; {left} more tries (its own log says why)"
-            )
-        self.look()
-
-    def _on_event(self, event: TransitionEvent) -> None:
-        self.state = event.goal_state.id
-        if (
-            self.state == State.PRIMARY_STATE_UNCONFIGURED
-            and event.start_state.id == State.TRANSITION_STATE_ERRORPROCESSING
-        ):
-            self.retry.failed(time.monotonic())
-        self._on_change()
+_HUNG_S = 1.5
+"""Silence beyond the lease of the heartbeat after which a node is recovered."""
+_STEER_LIMIT_S = 30.0
 
 
 class Supervisor(Node):
-    """Keeps the nodes named by parameter ``nodes`` active. Services ``~/start``, ``~/stop`` set the goal."""
+    """Keeps the nodes named by parameter ``nodes`` active.
+
+    Services: ``~/steer`` (pause, resume, set-mode, reload-model), ``~/start`` and ``~/stop``. Topic ``~/state``.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__("supervisor", **options)
-        names = self.declare_parameter("nodes", ["lidar", "camera", "fusion"]).value
+        names = list(self.declare_parameter("nodes", ["lidar", "camera", "fusion"]).value)
         retries = int(self.declare_parameter("retries", 10).value)
-        self._up = bool(self.declare_parameter("autostart", True).value)
+        self._goal = Goal.ACTIVE if self.declare_parameter("autostart", True).value else Goal.DOWN
+        self.fleet: Fleet | None = open_fleet(self)
+        if self.fleet is not None:
+            names = self.fleet.managed
         self._told: set[str] = set()
-        self._managed = [ManagedNode(self, name, retries, self._step) for name in names]
+        self.managed = [ManagedNode(self, name, retries, self._step) for name in names]
+        self._settled = threading.Condition()
+        self.last_order = ""
+        self._notifier = Notifier()
+        self._was_ready = False
+        self._fusion: Any = self.create_client(Steer, f"{FUSION}/steer")
         self.create_timer(_POLL_S, self._poll)
-        self.create_service(Trigger, "~/start", lambda request, response: self._aim(True, response))
-        self.create_service(Trigger, "~/stop", lambda request, response: self._aim(False, response))
+        self.create_service(Trigger, "~/start", lambda request, response: self._aim(Goal.ACTIVE, response))
+        self.create_service(Trigger, "~/stop", lambda request, response: self._aim(Goal.DOWN, response))
+        self._state = SupervisorState(self)
+        self._diagnostics = Diagnostics(self)
+        self._diagnostics.add("nodes", self._finding)
+        self._diagnostics.start_for_good()
+        self._probes = ProbeReport(self, self._probe_state)
+        self._steer = SteerServer(self, self.steer)
+        if period_ns := watchdog_ns():
+            self.create_timer(period_ns * 0.4e-9, self._notifier.watchdog)
 
     @property
-    def all_active(self) -> bool:
-        """Whether every managed node is active."""
-        return all(node.state == State.PRIMARY_STATE_ACTIVE for node in self._managed)
+    def goal(self) -> Goal:
+        """Where the nodes should be."""
+        return self._goal
 
-    def _aim(self, up: bool, response: Any) -> Any:
-        self._up = up
-        for node in self._managed:
+    @property
+    def all_there(self) -> bool:
+        """Whether every managed node is where it should be."""
+        return all(node.state == self._goal.value and not node.recovering for node in self.managed)
+
+    def steer(self, command: str, argument: str) -> str:
+        """Carry out a Steer request and wait for it. Called from the thread of the Steer service. Raises PerceptError."""
+        if command == Steer.Request.SET_MODE:
+            mode_of(argument)
+        self.last_order = f"{command} {argument}".strip()
+        if command in (Steer.Request.SET_MODE, Steer.Request.RELOAD_MODEL):
+            return ask(self._fusion, command, argument, _STEER_LIMIT_S)
+        goal = Goal.PAUSED if command == Steer.Request.PAUSE else Goal.ACTIVE
+        self._set_goal(goal)
+        return self._wait_there(goal)
+
+    def close(self) -> None:
+        """Stop steering; end the processes that were started here."""
+        self._notifier.stopping()
+        self._steer.close()
+        self._probes.close()
+        if self.fleet is not None:
+            self.fleet.__exit__(None, None, None)
+        self._notifier.close()
+
+    def _wait_there(self, goal: Goal) -> str:
+        with self._settled:
+            if not self._settled.wait_for(lambda: self.all_there, _STEER_LIMIT_S):
+                late = ", ".join(f"{n.name} {n.label}" for n in self.managed if n.state != goal.value)
+                raise PerceptError(f"not yet {goal.name.lower()} after {_STEER_LIMIT_S:.0f} s: {late}")
+        return f"{goal.name.lower()}: {', '.join(node.name for node in self.managed)}"
+
+    def _set_goal(self, goal: Goal) -> None:
+        self._goal = goal
+        self._told.clear()
+        for node in self.managed:
             node.retry.used = 0
+
+    def _aim(self, goal: Goal, response: Any) -> Any:
+        self._set_goal(goal)
         self._step()
-        response.success, response.message = True, "bringing nodes up" if up else "taking nodes down"
+        response.success = True
+        response.message = "bringing nodes up" if goal is Goal.ACTIVE else "taking nodes down"
         return response
 
     def _poll(self) -> None:
-        for node in self._managed:
+        now_s = time.monotonic()
+        for node in self.managed:
             node.look()
+            if node.silent_s(now_s) > _HUNG_S:
+                self._revive(node)
         self._step()
 
-    def _step(self) -> None:
-        """Ask the first node that is not where it should be for its next transition; later ones wait for it."""
-        now_s = time.monotonic()
-        goal = State.PRIMARY_STATE_ACTIVE if self._up else State.PRIMARY_STATE_UNCONFIGURED
-        for node in self._managed if self._up else reversed(self._managed):
-            if node.state == goal:
-                node.retry.good(now_s)
-                self._told.discard(node.name)
-                continue
-            node.retry.good_since_s = 0.0
-            self._advance(node, now_s)
-            if not self._given_up(node):
-                return
+    def _revive(self, node: ManagedNode) -> None:
+        """A node that exists but gives no sign of life: end its process where it is ours, else recover it in place."""
+        process = self.fleet.processes.get(node.name) if self.fleet is not None else None
+        if process is not None and process.poll() is None:
+            self.get_logger().error(f"{node.name}: hangs; process {process.pid} is ended and started again")
+            os.killpg(process.pid, signal.SIGKILL)
+            node.recover()
+            return
+        self.get_logger().error(f"{node.name}: hangs; recovering it")
+        node.recover()
 
-    def _advance(self, node: ManagedNode, now_s: float) -> None:
-        step = (_UP if self._up else _DOWN).get(node.state or 0)
-        if step is not None and not node.busy and node.retry.allowed(now_s):
-            node.ask(step)
+    def _step(self) -> None:
+        """Move the first node that is not where it should be; later ones wait for it. A lost cause holds nobody up."""
+        now_s = time.monotonic()
+        for node in reversed(self.managed) if self._goal is Goal.DOWN else self.managed:
+            if node.step(self._goal, now_s):
+                self._told.discard(node.name)
+            elif not self._given_up(node):
+                break
+        self._announce()
+
+    def _announce(self) -> None:
+        if self.all_there:
+            with self._settled:
+                self._settled.notify_all()
+            if not self._was_ready and self._goal is Goal.ACTIVE:
+                self._was_ready = True
+                self._notifier.ready()
+        self._notifier.status(", ".join(f"{node.name} {node.label}" for node in self.managed))
+        self._state.publish_changes()
 
     def _given_up(self, node: ManagedNode) -> bool:
-        spent = node.retry.used >= node.retry.limit
-        if spent and node.name not in self._told:
+        if node.spent and node.name not in self._told:
             self._told.add(node.name)
             self.get_logger().fatal(
                 f"{node.name}: stays down after {node.retry.limit} tries; mend it, then call ~/start"
             )
-        return spent
+        return node.spent
+
+    def _finding(self) -> Finding:
+        wrong = [f"{n.name} {n.label}" for n in self.managed if n.state != self._goal.value]
+        lost = any(node.spent for node in self.managed)
+        values = {node.name: node.label for node in self.managed}
+        text = ", ".join(wrong) or f"all {self._goal.name.lower()}"
+        return Finding(ERROR if lost else WARN if wrong else OK, text, values)
+
+    def _probe_state(self) -> ProbeState:
+        wrong = ", ".join(f"{n.name} {n.label}" for n in self.managed if n.state != Goal.ACTIVE.value)
+        ready = Probe(not wrong, wrong)
+        return ProbeState("supervisor", Probe(True), ready, Probe(True), details={"goal": self._goal.name})
 
 
 def make() -> tuple[Supervisor]:
