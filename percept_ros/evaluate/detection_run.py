@@ -22,6 +22,7 @@ from percept_ros.types import (
     Bool,
     CameraCalibration,
     CameraFrame,
+    CameraView,
     Detections,
     Detections2D,
     ObjectClass,
@@ -36,6 +37,8 @@ OCCLUDER_SCORE = 0.3
 VEHICLES = (int(ObjectClass.CAR), int(ObjectClass.TRUCK))
 LOOK_SCORE, LOOK_SIDES, LEAST_LOOK_PX = 0.1, 3.0, 96.0
 """A second look is given to boxes of at least this score, at a square of so many box sides and at least so many pixels."""
+TALLEST_CAR_M = 2.4
+"""What the camera calls a car counts as a lorry when it reaches higher."""
 _ABOVE_ROAD_M = 0.3
 Progress = Callable[[str], None]
 Frames = list[tuple[Found, Reference]]
@@ -155,6 +158,11 @@ def _drive_frame(sensors: SensorSet, detections: Detections, boxes_2d: Detection
         data.in_base(sensors.cloud.points, sensors.base_SE3[LIDAR]) if sensors.cloud else np.zeros((0, 3), np.float32)
     )
     range_m = _ranges(boxes_2d.boxes_px, points, view.projection @ camera_SE3_base)
+    kinds = np.where(
+        (kinds == int(ObjectClass.CAR)) & (_top_m(boxes_2d.boxes_px, range_m, view) > TALLEST_CAR_M),
+        int(ObjectClass.TRUCK),
+        kinds,
+    )
     counted = (range_m <= data.RANGE_M) & (boxes_2d.scores >= STRONG_SCORE) & (kinds != int(ObjectClass.UNKNOWN))
     vehicles = np.isin(kinds, (ObjectClass.CAR, ObjectClass.TRUCK)) & (boxes_2d.scores >= OCCLUDER_SCORE)
     own_m = np.hypot(detections.boxes[:, 0], detections.boxes[:, 1])
@@ -170,6 +178,15 @@ def _hidden(boxes_px: F64, range_m: F64, occluders_px: F64, occluder_m: F64) -> 
     share = common / np.maximum((a[..., 2:] - a[..., :2]).prod(-1), 1e-9)
     hidden: Bool = ((share >= 0.5) & (occluder_m[None] + 4.0 <= range_m[:, None])).any(axis=1)
     return hidden
+
+
+def _top_m(boxes_px: F64, range_m: F64, view: CameraView) -> F64:
+    """(N,) height of the upper edge of camera boxes above the base frame's ground, m, at the range of what they show."""
+    pixels = np.column_stack([boxes_px[:, [0, 2]].mean(axis=1), boxes_px[:, 1], np.ones(len(boxes_px))])
+    way = pixels @ np.linalg.inv(view.projection[:, :3]).T @ view.base_SE3_camera[:3, :3].T
+    rise = way[:, 2] / np.maximum(np.hypot(way[:, 0], way[:, 1]), 1e-9)
+    top: F64 = view.base_SE3_camera[2, 3] + rise * np.where(np.isfinite(range_m), range_m, 0.0)
+    return top
 
 
 def _as_classes(class_ids: I64) -> I64:

@@ -23,7 +23,7 @@ from percept_ros.simulate.solids import SCENERY, Solids, place
 from percept_ros.types import F32, F64, I64, U8, ObjectClass
 
 C = ObjectClass
-TRAFFIC = ((C.CAR, 0.72), (C.TRUCK, 0.09), (C.BUS, 0.04), (C.TRAILER, 0.03), (C.MOTORCYCLE, 0.05), (C.BICYCLE, 0.07))
+TRAFFIC = ((C.CAR, 0.67), (C.TRUCK, 0.11), (C.BUS, 0.05), (C.TRAILER, 0.05), (C.MOTORCYCLE, 0.05), (C.BICYCLE, 0.07))
 TWIN_SHARE = 0.15
 """Share of the sweeps that two 32-beam sensors above each other make."""
 QUIET_SHARE = 0.35
@@ -287,7 +287,7 @@ def _with_second(
 ) -> Scan:
     """The returns of a sensor and of a like one just below it, turned half round, in the frame of the first."""
     own = mounted(np.radians(rng.normal(0, 0.3, 2)), 0.0, -float(rng.uniform(0.08, 0.35)))
-    own[:2, :2] = -own[:2, :2]
+    own[:3, :2] = -own[:3, :2]
     second = sweep(solids, ground, model, local_SE3_sensor @ own, int(rng.integers(2**31)), threads=threads)
     moved = (second.points @ own[:3, :3].T + own[:3, 3]).astype(np.float32)
     ring = (second.ring + model.beams).astype(np.uint16)

@@ -15,7 +15,7 @@ Maker = Callable[[np.random.Generator], Shape]
 
 MAKERS: dict[ObjectClass, tuple[tuple[float, Maker], ...]] = {
     ObjectClass.CAR: ((0.86, vehicles.car), (0.14, vehicles.van)),
-    ObjectClass.TRUCK: ((0.8, heavies.lorry), (0.2, heavies.tractor)),
+    ObjectClass.TRUCK: ((0.58, heavies.lorry), (0.25, heavies.light_lorry), (0.17, heavies.tractor)),
     ObjectClass.TRAILER: ((1.0, heavies.trailer),),
     ObjectClass.BUS: ((1.0, heavies.bus),),
     ObjectClass.MOTORCYCLE: ((0.7, people.motorcycle), (0.3, lambda rng: people.motorcycle(rng, False))),

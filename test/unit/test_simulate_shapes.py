@@ -12,7 +12,7 @@ from percept_ros.types import ObjectClass
 
 SIZES = {
     ObjectClass.CAR: ((2.0, 6.7), (1.3, 2.5), (1.1, 2.8)),
-    ObjectClass.TRUCK: ((5.5, 11.2), (2.0, 2.8), (2.3, 4.1)),
+    ObjectClass.TRUCK: ((5.1, 11.2), (1.85, 2.8), (1.9, 4.1)),
     ObjectClass.BUS: ((8.4, 13.7), (2.3, 2.8), (2.7, 3.6)),
     ObjectClass.TRAILER: ((8.9, 13.8), (2.4, 2.8), (1.3, 4.1)),
     ObjectClass.MOTORCYCLE: ((1.6, 2.5), (0.5, 0.9), (0.9, 1.9)),
