@@ -19,6 +19,7 @@ from percept_ros.nodes.handles import HandleEncoder
 from percept_ros.nodes.inbox import Inbox
 from percept_ros.nodes.names import CAMERA_PREFIX as PREFIX
 from percept_ros.nodes.qos import HANDLE_QOS, LATCHED_QOS, SENSOR_QOS
+from percept_ros.nodes.sensor_report import SensorReport
 from percept_ros.nodes.telemetry import node_telemetry, watch_rings
 from percept_ros.nodes.worker import run_worker
 from percept_ros.observe.sender import FrameSender
@@ -71,6 +72,8 @@ class CameraNode(Component):
             camera.topic, reason, "an H.264 unit is lost or broken; the stream goes on at the next key frame"
         )
         self._announced: CameraCalibration | None = None
+        self._report = SensorReport(self, camera.topic, self.complaints, self.config.budget.front_end_ms)
+        self._report.start(running)
         inbox = Inbox(self.config.sync.queue_depth, lambda source: self.complaints.count(source, "queue_full"))
         self._inbox = inbox
         topics = ((image_type(camera), camera.topic, SENSOR_QOS), (CameraInfo, info_topic(camera), SENSOR_QOS))
@@ -105,6 +108,7 @@ class CameraNode(Component):
             self._announced = frame.calibration
             self._infos.publish(camera_info(frame.calibration, frame.frame_id, time_message(frame.stamp_ns)))
         self._frames.publish(self._encoder.encode(handle, frame.frame_id, self._sender.text()))
+        self._report.delivered(self._inbox.arrived_ns)
 
 
 def make() -> tuple[CameraNode]:

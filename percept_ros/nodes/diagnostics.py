@@ -68,22 +68,3 @@ class Diagnostics:
 def drops_of(counts: Mapping[str, int]) -> dict[str, Any]:
     """Drop counters as figures: ``dropped source/reason``."""
     return {f"dropped {name}": number for name, number in sorted(counts.items())}
-
-
-class RateMeter:
-    """Events a second over the last seconds. Thread-safe enough: one writer."""
-
-    def __init__(self, window_s: float = 10.0) -> None:
-        self._window_s = window_s
-        self._times: list[float] = []
-
-    def tick(self, now_s: float) -> None:
-        """One event."""
-        self._times.append(now_s)
-        if len(self._times) > 4096:
-            del self._times[:2048]
-
-    def rate_hz(self, now_s: float) -> float:
-        """Mean rate over the window."""
-        since = now_s - self._window_s
-        return sum(t >= since for t in self._times) / self._window_s

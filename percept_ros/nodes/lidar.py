@@ -19,6 +19,7 @@ from percept_ros.nodes.inbox import Inbox
 from percept_ros.nodes.lidar_input import LidarInput
 from percept_ros.nodes.names import LIDAR
 from percept_ros.nodes.qos import HANDLE_QOS, SENSOR_QOS
+from percept_ros.nodes.sensor_report import SensorReport
 from percept_ros.nodes.telemetry import node_telemetry, watch_rings
 from percept_ros.nodes.transforms import open_transforms
 from percept_ros.nodes.worker import run_worker
@@ -55,6 +56,8 @@ class LidarNode(Component):
         """Subscribe and start the worker."""
         inbox = Inbox(self.config.sync.queue_depth, lambda source: self.complaints.count(source, "queue_full"))
         self._inbox = inbox
+        self._report = SensorReport(self, self.config.lidar.topic, self.complaints, self.config.budget.front_end_ms)
+        self._report.start(running)
         self._ego.start(running)
         topic = self.config.lidar.topic
         made = subscribe(self, PointCloud2, topic, SENSOR_QOS, lambda message: inbox.put(topic, message))
@@ -76,6 +79,7 @@ class LidarNode(Component):
             self.complaints.drop(topic, type(exc).__name__, str(exc))
         else:
             self._publisher.publish(self._encoder.encode(handle, message.header.frame_id, self._sender.text()))
+            self._report.delivered(self._inbox.arrived_ns)
 
 
 def _ring_name(node: Any) -> str:
