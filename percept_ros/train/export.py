@@ -17,9 +17,10 @@ from percept_ros.inference.half import to_half
 from percept_ros.inference.manifest import Artefact, Manifest, Step, Tensor, sha256_of, write_manifest
 from percept_ros.settings import to_dict
 from percept_ros.train.bird_eye_network import BirdEyeNetwork, ExportedNetwork
+from percept_ros.train.calibrate import shift_scores
 from percept_ros.train.scans import CLASSES, load_scan
 from percept_ros.train.windows import GRID
-from percept_ros.types import F32
+from percept_ros.types import F32, F64
 
 if TYPE_CHECKING:
     from torch import nn
@@ -58,12 +59,20 @@ def load_averaged(network: BirdEyeNetwork, checkpoint: Path) -> BirdEyeNetwork:
     return network
 
 
-def lidar_order(checkpoint: Path, scans: Sequence[Path], name: str = "lidar_pillars") -> Order:
-    """How lidar_pillars is written; the even ``scans`` calibrate, the odd ones judge."""
+def lidar_order(
+    checkpoint: Path, scans: Sequence[Path], name: str = "lidar_pillars", working_scores: F64 | None = None
+) -> Order:
+    """How lidar_pillars is written; the even ``scans`` calibrate INT8, the odd ones judge it.
+
+    working_scores: (C,) score of each class that shall become 0.3 (see calibrate.py); None leaves scores as they are.
+    """
     side = GRID.size
+    network = load_averaged(BirdEyeNetwork(), checkpoint)
+    if working_scores is not None:
+        shift_scores(network, working_scores)
     return Order(
         name,
-        ExportedNetwork(load_averaged(BirdEyeNetwork(), checkpoint)),
+        ExportedNetwork(network),
         {"bev": torch.zeros(1, GRID.channels, side, side)},
         Step("bev_raster", to_dict(GRID)),
         _drawn(scans[::2]),
