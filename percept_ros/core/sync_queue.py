@@ -13,7 +13,7 @@ F = TypeVar("F")
 
 USED = ""
 _PERIODS = 8
-_PERIOD_SHARE = 0.9
+_PERIOD_SHARE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class FrameQueue(Generic[F]):
         """Whether no frame to come can be nearer to the pivot than what is here.
 
         So it is when the camera has come up to the pivot, or when its next frame, at the shortest of its recent periods
-        (less a tenth for jitter), would be no nearer than the one that is here.
+        (less a twentieth for jitter), would be no nearer than the one that is here.
         """
         if self.newest_ns >= pivot_ns:
             return True

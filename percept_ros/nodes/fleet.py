@@ -26,7 +26,7 @@ from percept_ros.settings import to_dict
 
 _STOP_S = 8.0
 _LOOK_S = 0.02
-_START_NICE = -20
+_START_PRIORITY = 1
 """Of a process that starts in a fleet with real-time priority: it has to be back soon, but runs behind the active ones."""
 _LONGEST_BACK_OFF_S = 5.0
 _STABLE_S = 10.0
@@ -175,9 +175,7 @@ class Fleet:
 def _hurry(pid: int) -> None:
     """Put a starting process before ordinary ones; where that is not permitted it starts at ordinary speed."""
     with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, pid, _START_NICE)
-        # where sessions share the processors evenly (autogroup), niceness counts only within a session
-        Path(f"/proc/{pid}/autogroup").write_text(str(_START_NICE), encoding="ascii")
+        os.sched_setscheduler(pid, os.SCHED_RR, os.sched_param(_START_PRIORITY))
 
 
 def command(item: NodeProcess, parameters: Path, namespace: str, folder: Path) -> list[str]:
