@@ -163,7 +163,10 @@ def read_tensors(fields: TensorFields) -> dict[str, np.ndarray[Any, np.dtype[Any
         if count * kind.itemsize != len(item.data):
             wanted = f"{item.dtype}{list(item.shape)} takes {count * kind.itemsize}"
             raise InputError(f"tensor '{name}' holds {len(item.data)} bytes, {wanted}", "truncated")
-        array = np.frombuffer(item.data, kind.newbyteorder("<")).astype(kind, copy=False).reshape(item.shape)
+        try:
+            array = np.frombuffer(item.data, kind.newbyteorder("<")).astype(kind, copy=False).reshape(item.shape)
+        except ValueError as exc:  # empty, with other sides beyond what an array can have
+            raise InputError(f"tensor '{name}' cannot have shape {list(item.shape)[:16]}: {exc}", "shape") from exc
         if kind.kind == "f" and not np.isfinite(array).all():
             raise InputError(f"tensor '{name}' holds NaN or infinity", "not_finite")
         arrays[name] = array

@@ -194,7 +194,13 @@ def test_tensors_must_fill_their_shape_and_be_finite() -> None:
     fields = typed({"tensors": {"x": right}}).tensors
     assert fields is not None
     np.testing.assert_array_equal(read_tensors(fields)["x"], np.arange(6.0).reshape(2, 3))
-    for wrong in ({**right, "shape": [2, 2**20, 2**20]}, {**right, "data": np.full(6, np.nan, "<f4").tobytes()}):
+    wrongs = [
+        {**right, "shape": [2, 2**20, 2**20]},
+        {**right, "data": np.full(6, np.nan, "<f4").tobytes()},
+        {"data": b"", "shape": [0, 2**24, 2**24, 2**24]},
+        {"data": b"1234", "shape": [1] * 65},
+    ]
+    for wrong in wrongs:
         fields = typed({"tensors": {"x": wrong}}).tensors
         assert fields is not None
         with pytest.raises(InputError):
