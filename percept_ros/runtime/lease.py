@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import mmap
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,12 +20,12 @@ from types import TracebackType
 import numpy as np
 
 from percept_ros.errors import ResourceExhausted
-from percept_ros.runtime.segment import FOLDER, process_start
+from percept_ros.runtime.segment import FOLDER
 
 STATE_BYTES = 2 << 20
 _HEAD_BYTES = 4096
 _MAGIC = 0x5045524C45415345
-_MAGIC_AT, _HOLDER, _HOLDER_START, _BEAT, _SEQUENCE, _BUFFER, _LENGTH_0, _LENGTH_1, _WRITTEN, _TAKEN = range(10)
+_MAGIC_AT, _HOLDER, _BEAT, _SEQUENCE, _BUFFER, _LENGTH_0, _LENGTH_1, _WRITTEN, _TAKEN = range(9)
 
 
 class Lease:
@@ -35,7 +36,7 @@ class Lease:
 
     def __init__(self, name: str) -> None:
         self._path = FOLDER / f"percept-lease.{name}"
-        self._me = (os.getpid(), process_start(os.getpid()) or 0)
+        self._me = secrets.randbits(62) + 1
         self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         size = _HEAD_BYTES + 2 * STATE_BYTES
         try:
@@ -60,8 +61,8 @@ class Lease:
 
     @property
     def held(self) -> bool:
-        """Whether this process holds the lease."""
-        return (int(self._head[_HOLDER]), int(self._head[_HOLDER_START])) == self._me
+        """Whether this end holds the lease."""
+        return int(self._head[_HOLDER]) == self._me
 
     @property
     def used(self) -> bool:
@@ -75,7 +76,7 @@ class Lease:
     def take(self, fresh_ns: int) -> bytes | None:
         """Become the holder; the state that was saved last, None when there is none or it is older than ``fresh_ns``."""
         with self._locked():
-            self._head[_HOLDER], self._head[_HOLDER_START] = self._me
+            self._head[_HOLDER] = self._me
             self._head[_TAKEN] = time.monotonic_ns()
             if time.monotonic_ns() - int(self._head[_WRITTEN]) > fresh_ns:
                 return None
@@ -103,7 +104,7 @@ class Lease:
             return
         with self._locked():
             if self.held:
-                self._head[_HOLDER] = self._head[_HOLDER_START] = 0
+                self._head[_HOLDER] = 0
         del self._head
         with contextlib.suppress(BufferError):
             self._map.close()
