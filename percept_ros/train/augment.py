@@ -9,7 +9,7 @@ import numpy as np
 
 from percept_ros.core.bev import GroundPlane
 from percept_ros.train.scans import Scan
-from percept_ros.types import F32, F64
+from percept_ros.types import F32, F64, I64, Bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +36,19 @@ class Augmented:
     """A changed scan.
 
     points: (P, 3) thinned, still to be multiplied by ``matrix`` (3, 3), which turns, mirrors and scales; boxes are already.
-    plane: a slightly wrong road plane.
+    plane: a slightly wrong road plane. inside: (N,) about how many returns each object kept.
     """
 
     points: F32
     boxes: F64
     plane: GroundPlane
     matrix: F64
+    inside: I64
 
 
 def augment(scan: Scan, how: Augmentation, rng: np.random.Generator) -> Augmented:
     """Boxes turned, mirrored and scaled, points thinned and jittered."""
-    points = _thin(scan.points, how, rng)
+    points, share = _thin(scan, how, rng)
     if rng.random() < how.canopy_probability:
         points = np.concatenate([points, *_canopies(scan.boxes, how, rng)])
     turn, scale = rng.uniform(-np.pi, np.pi), 1.0 + how.scale * rng.uniform(-1, 1)
@@ -60,7 +61,7 @@ def augment(scan: Scan, how: Augmentation, rng: np.random.Generator) -> Augmente
     boxes[:, 6] = mirror * boxes[:, 6] + turn
     if rng.random() < how.jitter_probability:
         points = points + rng.standard_normal(points.shape, np.float32) * np.float32(how.jitter_sigma_m * rng.random())
-    return Augmented(points, boxes, _wrong_plane(how, rng), matrix)
+    return Augmented(points, boxes, _wrong_plane(how, rng), matrix, (scan.inside * share).astype(np.int64))
 
 
 def _canopies(boxes: F64, how: Augmentation, rng: np.random.Generator) -> Iterator[F32]:
@@ -86,16 +87,36 @@ def _wrong_plane(how: Augmentation, rng: np.random.Generator) -> GroundPlane:
     return GroundPlane(float(slope_x), float(slope_y), float(height_m))
 
 
-def _thin(points: F32, how: Augmentation, rng: np.random.Generator) -> F32:
+def _thin(scan: Scan, how: Augmentation, rng: np.random.Generator) -> tuple[F32, F64]:
+    """The points that are kept, and about which share of its returns each object keeps (N,)."""
+    points, share = scan.points, np.ones(len(scan.boxes))
     keep = np.ones(len(points), bool)
     if rng.random() < how.drop_probability:
-        keep &= rng.random(len(points), np.float32) < rng.uniform(how.keep_least, 1.0)
+        kept = rng.uniform(how.keep_least, 1.0)
+        keep &= rng.random(len(points), np.float32) < kept
+        share *= kept
     if rng.random() < how.beams_probability:
         keep &= _half_the_beams(points, rng)
+        share *= 0.5
     if rng.random() < how.sector_probability:
-        angle = np.arctan2(points[:, 1], points[:, 0]) - rng.uniform(-np.pi, np.pi)
-        keep &= np.cos(angle) > np.cos(rng.uniform(0.6, 2.0))
-    return points[keep]
+        middle, half = rng.uniform(-np.pi, np.pi), rng.uniform(0.6, 2.0)
+        keep &= _within(points[:, 0], points[:, 1], middle, half)
+        share *= _within(*_footprints(scan.boxes), middle, half).mean(axis=0)
+    return points[keep], share
+
+
+def _within(x: F32 | F64, y: F32 | F64, middle: float, half: float) -> Bool:
+    """Which positions lie within ``half`` rad of direction ``middle``, seen from the origin."""
+    inside: Bool = np.cos(np.arctan2(y, x) - middle) > np.cos(half)
+    return inside
+
+
+def _footprints(boxes: F64) -> tuple[F64, F64]:
+    """x and y, (25, N), of places spread over each box."""
+    u, v = (g.reshape(-1, 1) for g in np.meshgrid(np.linspace(-0.5, 0.5, 5), np.linspace(-0.5, 0.5, 5)))
+    along, across = u * boxes[:, 3], v * boxes[:, 4]
+    c, s = np.cos(boxes[:, 6]), np.sin(boxes[:, 6])
+    return boxes[:, 0] + c * along - s * across, boxes[:, 1] + s * along + c * across
 
 
 def _half_the_beams(points: F32, rng: np.random.Generator) -> np.ndarray:

@@ -53,7 +53,7 @@ class WindowMaker:
         """Windows of one augmentation of ``scan``."""
         changed = augment(scan, self.augmentation, rng)
         image = self.draw(changed.points, changed)
-        yield from self.cut(image, changed, scan.classes, scan.inside, rng)
+        yield from self.cut(image, changed, scan.classes, changed.inside, rng)
 
     def draw(self, points: F32, changed: Augmented) -> F32:
         """(13, size, size) image of points that ``changed.matrix`` still has to move; valid until the next."""
