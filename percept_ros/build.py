@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -14,6 +15,7 @@ from percept_ros.detectors.open import GEOMETRIC
 from percept_ros.detectors.predictor import PathPredictor
 from percept_ros.errors import ModelError
 from percept_ros.inference.breaker import BreakerSettings
+from percept_ros.inference.experiment import GroupPlan, Plan
 from percept_ros.inference.manifest import find_model, load_manifest
 from percept_ros.pipeline import Pipeline
 
@@ -52,14 +54,37 @@ def build_pipeline(
 def build_chain(config: Config, *, isolation: str | None = None, from_rank: int = 0) -> DetectorChain:
     """The detectors of ``config``, loaded; see ``build_pipeline``. Raises ModelError when none can be used."""
     where = isolation or config.detector.isolation
-    members = [make_detector(name, config, where) for name in config.detector.chain]
-    chain = DetectorChain(members, breaker_of(config), from_rank=from_rank)
+    chain: DetectorChain
+    if config.experiment.plan and not from_rank:
+        chain = _experiment(config, where, wait=isolation is not None and isolation != config.detector.isolation)
+    else:
+        members = [make_detector(name, config, where) for name in config.detector.chain]
+        chain = DetectorChain(members, breaker_of(config), from_rank=from_rank)
     try:
         chain.load()
     except ModelError:
         chain.close()
         raise
     return chain
+
+
+def _experiment(config: Config, isolation: str, *, wait: bool) -> DetectorChain:
+    from percept_ros.detectors.experiment import ExperimentDetector
+
+    settings = config.experiment
+    return ExperimentDetector(settings, group_opener(config, isolation), wait=wait, shadow_ms=settings.shadow_ms)
+
+
+def group_opener(config: Config, isolation: str) -> Callable[[str, GroupPlan, Plan], DetectorChain]:
+    """Makes the chain of an experiment's group, not loaded; without a chain of its own its folder of artefacts, then the
+    last of the configured detectors."""
+
+    def open_group(name: str, group: GroupPlan, plan: Plan) -> DetectorChain:
+        names = group.chain or (str(plan.root / name), *config.detector.chain[-1:])
+        chosen = {"engine": group.engine or None, "precision": group.precision or None}
+        return DetectorChain([make_detector(one, config, isolation, **chosen) for one in names], breaker_of(config))
+
+    return open_group
 
 
 def breaker_of(config: Config) -> BreakerSettings:
@@ -75,10 +100,17 @@ def breaker_of(config: Config) -> BreakerSettings:
     )
 
 
-def make_detector(name: str, config: Config, isolation: str) -> Detector:
-    """The detector called ``name`` (or in that folder), in its own process when ``isolation`` says so; not loaded."""
-    engine = config.detector.engine or None
+def make_detector(
+    name: str, config: Config, isolation: str, *, engine: str | None = None, precision: str | None = None
+) -> Detector:
+    """The detector called ``name`` (or in that folder), in its own process when ``isolation`` says so; not loaded.
+
+    engine: instead of the configured one. precision: of the artefact; None = as the model prefers.
+    """
+    engine = engine or config.detector.engine or None
     arguments: dict[str, Any] = {"name": name, "frame_id": config.frames.base, "engine": engine}
+    if precision and name != GEOMETRIC:
+        arguments["precision"] = precision
     if isolation == ISOLATED:
         from percept_ros.detectors.process import DetectorSpec, ProcessDetector
         from percept_ros.runtime.standby import WorkerLimits

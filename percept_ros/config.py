@@ -220,6 +220,19 @@ class HealthConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ExperimentConfig:
+    """Experiments with models (docs/experiments.md)."""
+
+    plan: str = setting("", "file of the plan; empty = no experiment", live=True)
+    group: str = setting("", "group that shall answer; empty = as the plan says", live=True)
+    canary_share: float = setting(-1.0, "share of frames of the canary; negative = the plan's", low=-1.0, high=1.0, live=True)
+    vehicle: str = setting("", "vehicle id, for plans that deal groups by vehicle")
+    watch_s: float = setting(2.0, "how often the plan's file is looked at; 0 = never", low=0.0, high=3600.0)
+    log: str = setting("", "folder for the records that percept experiment report reads; empty = none")
+    shadow_ms: float = setting(1000.0, "a candidate that looks on is cut off after this", low=1.0, high=60000.0)
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayConfig:
     """The optional HTTP gateway."""
 
@@ -308,6 +321,7 @@ class Config:
     realtime: RealtimeConfig = setting(RealtimeConfig(), "scheduling")
     budget: BudgetConfig = setting(BudgetConfig(), "time budgets")
     health: HealthConfig = setting(HealthConfig(), "ladder, circuit breakers, semantic health")
+    experiment: ExperimentConfig = setting(ExperimentConfig(), "experiments with models")
     gateway: GatewayConfig = setting(GatewayConfig(), "HTTP gateway")
     observe: ObserveConfig = setting(ObserveConfig(), "telemetry")
 

@@ -102,6 +102,7 @@ class Pipeline:
             watch.stage_ns,
             self.detector.model,
             self.detector.artefact_sha256,
+            group=self.detector.group,
             shed=(*(() if fused is not None else ("detect",)), *(("detect_2d",) if failed else ())),
             cause=standing.cause,
         )

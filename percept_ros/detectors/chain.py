@@ -57,6 +57,8 @@ class DetectorChain:
         self._usable: list[_Link] = []
         self._last: _Link | None = None
         self.first_rank = 0
+        self.group = ""
+        """Experiment group that answered last, "" = no experiment."""
         self.refused: list[str] = []
         self.faults: Counter[str] = Counter()
 
@@ -132,6 +134,9 @@ class DetectorChain:
                 self._last = link
                 return found
         raise error
+
+    def ask(self, group: str = "", shadow: str = "") -> None:
+        """Wishes for the next frame: experiment groups that shall answer it, and see it. A chain alone has no groups."""
 
     def _candidates(self) -> list[_Link]:
         now_ns = time.monotonic_ns()

@@ -30,10 +30,12 @@ def open_detector(
     frame_id: str = "base_link",
     geometric: GeometricConfig | None = None,
     engine: str | None = None,
+    precision: str | None = None,
 ) -> Detector:
     """The detector called ``name`` (``geometric``, a model in models/, or a folder), not loaded.
 
-    engine: artefact format that must be used; None = as the model prefers. ``geometric`` has none.
+    engine: artefact format that must be used; None = as the model prefers. ``geometric`` has none. precision: of the artefact that must be used
+    (models whose detector can choose).
     Raises ManifestError for models that are no 3D detector or whose preprocessing no detector knows.
     """
     if str(name) == GEOMETRIC:
@@ -48,5 +50,6 @@ def open_detector(
             f" expected one of {', '.join(DETECTORS)}"
         )
     module, _, cls = DETECTORS[manifest.preprocess.kind].partition(":")
-    detector: Detector = getattr(import_module(module), cls)(folder, frame_id=frame_id, engine=engine)
+    choice = {"precision": precision} if precision else {}
+    detector: Detector = getattr(import_module(module), cls)(folder, frame_id=frame_id, engine=engine, **choice)
     return detector
