@@ -85,3 +85,16 @@ def test_augmented_points_stay_in_their_boxes(seed: int) -> None:
     along = np.abs(offset[:, 0] * np.cos(yaw) + offset[:, 1] * np.sin(yaw)) < length / 2
     across = np.abs(offset[:, 1] * np.cos(yaw) - offset[:, 0] * np.sin(yaw)) < width / 2
     assert (along & across & (np.abs(offset[:, 2]) < height / 2)).sum() > 450
+
+
+def test_objects_that_a_sector_cuts_away_keep_no_returns() -> None:
+    how = Augmentation(drop_probability=0, beams_probability=0, sector_probability=1, canopy_probability=0)
+    made, kept = scan(), []
+    for seed in range(40):
+        changed = augment(made, how, np.random.default_rng(seed))
+        own = changed.points[(changed.points[:, 2] > 0.1) & (np.hypot(*(changed.points[:, :2] - (3.0, 4.0)).T) < 1.6)]
+        kept.append((len(own) / made.inside[0], changed.inside[0] / made.inside[0]))
+    truth, told = np.array(kept).T
+    assert np.abs(truth - told).max() < 0.25
+    assert (told == 0.0).any()
+    assert (told > 0.9).any()
