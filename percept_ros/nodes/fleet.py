@@ -30,6 +30,7 @@ _START_PRIORITY = 1
 """Of a process that starts in a fleet with real-time priority: it has to be back soon, but runs behind the active ones."""
 _LONGEST_BACK_OFF_S = 5.0
 _STABLE_S = 10.0
+_MOST_QUICK = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,8 @@ class Respawned:
 class Fleet:
     """Starts the processes on entry and ends them on exit: SIGINT first, SIGKILL for what does not end.
 
-    respawn: start again, at once and then with growing pauses, whatever ends by itself; ``respawned`` tells.
+    respawn: start again, at once and then with growing pauses, whatever ends by itself; ``respawned`` tells. What ends young
+    too many times in a row stays down: ``lost``, until ``forgive``.
     """
 
     def __init__(
@@ -93,6 +95,9 @@ class Fleet:
         self._plan, self._config, self._folder, self._namespace = plan, config, folder, namespace
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.respawned: list[Respawned] = []
+        self.lost: dict[str, int] = {}
+        """Processes that are not started any more -> last exit status."""
+        self._quick: dict[str, int] = {}
         self._respawn, self._stopping = respawn, threading.Event()
         self._watch = threading.Thread(target=self._tend, name="fleet", daemon=True)
         self._stack = ExitStack()
@@ -113,14 +118,14 @@ class Fleet:
     def start(self, item: NodeProcess) -> subprocess.Popen[bytes]:
         """Start (or start again) one process; its log goes on in the folder."""
         key = item.name or item.executable
-        log = self._stack.enter_context((self._folder / f"{key}.log").open("ab"))
-        process = subprocess.Popen(
-            command(item, self._parameters, self._namespace, self._folder),
-            stdout=log,
-            stderr=log,
-            env=self._environment(),
-            start_new_session=True,
-        )
+        with (self._folder / f"{key}.log").open("ab") as log:
+            process = subprocess.Popen(
+                command(item, self._parameters, self._namespace, self._folder),
+                stdout=log,
+                stderr=log,
+                env=self._environment(),
+                start_new_session=True,
+            )
         if self._config.realtime.priority:
             _hurry(process.pid)
         self.processes[key] = process
@@ -132,23 +137,34 @@ class Fleet:
 
     def _tend(self) -> None:
         """Start again what ended. Runs in a thread that lives as long as the fleet: it is the parent of what it starts."""
-        quick: dict[str, int] = {}
         due: dict[str, tuple[float, int]] = {}
         items = {item.name or item.executable: item for item in self._plan}
         while not self._stopping.wait(_LOOK_S):
             now_s = time.monotonic()
             for name, item in items.items():
                 status = self.processes[name].poll()
-                if status is None:
+                if status is None or name in self.lost:
                     continue
                 if name not in due:
-                    quick[name] = quick.get(name, -1) + 1 if self._died_young(name, now_s) else 0
-                    pause_s = min(_LONGEST_BACK_OFF_S, 0.2 * 2.0 ** quick[name]) if quick[name] else 0.0
-                    due[name] = (now_s + pause_s, time.monotonic_ns())
+                    due[name] = (now_s + self._pause_s(name, now_s), time.monotonic_ns())
+                    if self._quick.get(name, 0) > _MOST_QUICK:
+                        self.lost[name] = status
+                        del due[name]
+                        continue
                 if now_s >= due[name][0]:
                     self.start(item)
                     _, ended_ns = due.pop(name)
                     self.respawned.append(Respawned(name, ended_ns, time.monotonic_ns(), status))
+
+    def _pause_s(self, name: str, now_s: float) -> float:
+        """How long to wait before a process that ended just now is started again; counts quick ends."""
+        quick = self._quick[name] = self._quick.get(name, -1) + 1 if self._died_young(name, now_s) else 0
+        return min(_LONGEST_BACK_OFF_S, 0.2 * 2.0**quick) if quick else 0.0
+
+    def forgive(self) -> None:
+        """Give every lost process new tries."""
+        self._quick.clear()
+        self.lost.clear()
 
     def _died_young(self, name: str, now_s: float) -> bool:
         started = [item.started_ns for item in self.respawned if item.name == name]

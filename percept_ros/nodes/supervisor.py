@@ -108,6 +108,8 @@ class Supervisor(Node):
     def _set_goal(self, goal: Goal) -> None:
         self._goal = goal
         self._told.clear()
+        if self.fleet is not None:
+            self.fleet.forgive()
         for node in self.managed:
             node.retry.used = 0
 
@@ -124,6 +126,9 @@ class Supervisor(Node):
             node.look()
             if node.silent_s(now_s) > _HUNG_S:
                 self._revive(node)
+            if self._is_lost(node.name) and node.name not in self._told:
+                self._told.add(node.name)
+                self.get_logger().fatal(f"{node.name}: its process ends again and again and stays down (see its log)")
         self._step()
 
     def _revive(self, node: ManagedNode) -> None:
@@ -143,7 +148,7 @@ class Supervisor(Node):
         for node in reversed(self.managed) if self._goal is Goal.DOWN else self.managed:
             if node.step(self._goal, now_s):
                 self._told.discard(node.name)
-            elif not self._given_up(node):
+            elif not self._given_up(node) and not self._is_lost(node.name):
                 break
         self._announce()
 
@@ -165,9 +170,12 @@ class Supervisor(Node):
             )
         return node.spent
 
+    def _is_lost(self, name: str) -> bool:
+        return self.fleet is not None and name in self.fleet.lost
+
     def _finding(self) -> Finding:
         wrong = [f"{n.name} {n.label}" for n in self.managed if n.state != self._goal.value]
-        lost = any(node.spent for node in self.managed)
+        lost = any(node.spent or self._is_lost(node.name) for node in self.managed)
         values = {node.name: node.label for node in self.managed}
         text = ", ".join(wrong) or f"all {self._goal.name.lower()}"
         return Finding(ERROR if lost else WARN if wrong else OK, text, values)

@@ -1,0 +1,42 @@
+"""A fleet starts again what ends, ever more slowly, and gives up on what never stays."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed")
+
+from percept_ros.config import Config
+from percept_ros.nodes import fleet as fleet_module
+from percept_ros.nodes.fleet import Fleet, NodeProcess
+
+
+def wait(condition: Callable[[], bool], limit_s: float = 60.0) -> None:
+    pause, deadline_s = threading.Event(), time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline_s
+        pause.wait(0.02)
+
+
+def test_a_process_that_never_stays_is_given_up_until_forgiven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processes are real; what they run ends at once."""
+    ends = [sys.executable, "-S", "-c", "raise SystemExit(7)"]
+    monkeypatch.setattr(fleet_module, "command", lambda *_: ends)
+    monkeypatch.setattr(fleet_module, "_MOST_QUICK", 2)
+    with Fleet([NodeProcess("camera", "camera_a")], Config(), tmp_path, "/x", respawn=True) as fleet:
+        wait(lambda: "camera_a" in fleet.lost)
+        assert fleet.lost["camera_a"] == 7
+        starts = len(fleet.respawned)
+        assert starts == 3, "at once, after 0.4 s, after 0.8 s"
+        ended = [one.started_ns - one.ended_ns for one in fleet.respawned]
+        assert ended[1] >= 0.4e9
+        assert ended[2] >= 0.8e9
+        assert fleet.managed == ["camera_a"]
+        fleet.forgive()
+        wait(lambda: len(fleet.respawned) > starts)
