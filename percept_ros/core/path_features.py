@@ -77,6 +77,12 @@ def mean_velocity(windows: Reals, steps: int) -> Reals:
     return np.asarray(windows[:, -min(steps, windows.shape[1]) :].mean(axis=1))
 
 
+def path_powers(horizon: int, terms: int) -> F64:
+    """(terms, horizon) share of the horizon at each step, to the power 1, 2, ..."""
+    share = np.arange(1.0, horizon + 1) / horizon
+    return np.stack([share**power for power in range(1, terms + 1)])
+
+
 def straight(displacement_m: Reals, steps: int) -> F64:
     """(N, steps, 2) offsets from now when each step is ``displacement_m`` (N, 2)."""
     return np.asarray(displacement_m[:, None] * np.arange(1.0, steps + 1)[:, None], np.float64)

@@ -50,7 +50,7 @@ class Prior:
 class SkillSettings:
     """How the skill gate judges. Evidence is the number of judged positions, older ones fading."""
 
-    prior_weight: float = setting(100.0, "judged positions that the prior stands for", low=0.0)
+    prior_weight: float = setting(30.0, "judged positions that the prior stands for", low=0.0)
     memory: float = setting(6000.0, "judged positions after which old ones weigh a third", low=1.0)
     full_ratio: float = setting(0.96, "error over the best straight expert's up to which the network is used", low=0.0)
     none_ratio: float = setting(1.0, "and from which it is not used at all", low=0.0)
@@ -111,7 +111,8 @@ class SkillGate:
     def errors(self) -> F64:
         """(E, G) error of each expert with its prior, in any unit: only ratios mean something."""
         usual = np.where(self.evidence > 0, self._sums[1:].min(axis=0) / np.maximum(self.evidence, 1e-9), 1.0)
-        return np.asarray(self._sums + self._settings.prior_weight * self._prior * np.maximum(usual, 1e-6), np.float64)
+        prior = max(self._settings.prior_weight, 1e-6) * self._prior * np.maximum(usual, 1e-6)
+        return np.asarray(self._sums + prior, np.float64)
 
     def straight(self, groups: I64) -> I64:
         """(N,) index into ``EXPERTS`` of the straight expert that serves each track."""

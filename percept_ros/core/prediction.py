@@ -10,7 +10,7 @@ import dataclasses
 import numpy as np
 
 from percept_ros.config import PredictionConfig
-from percept_ros.types import F64, Bool, Forecasts, ObjectClass, PredictionMethod, Tracks
+from percept_ros.types import F64, U8, Bool, Forecasts, ObjectClass, PredictionMethod, Tracks
 
 _LONG_HORIZON = (ObjectClass.PEDESTRIAN, ObjectClass.BICYCLE)
 
@@ -25,13 +25,17 @@ def predict_classical(tracks: Tracks, config: PredictionConfig) -> Forecasts:
         return Forecasts.empty(config.step_s)
     steps = horizon_steps(tracks, config)
     times: F64 = config.step_s * np.arange(1.0, int(steps.max()) + 1)
-    turning = turns(tracks, config)
-    rate = np.where(turning, np.clip(tracks.yaw_rate_radps, -config.max_yaw_rate_radps, config.max_yaw_rate_radps), 0.0)
+    rate = turn_rates(tracks, config)
     paths = ctrv_paths(tracks.boxes[:, :2], tracks.velocity_mps, tracks.boxes[:, 6], rate, times)
-    method = np.where(turning, PredictionMethod.CTRV, PredictionMethod.CONSTANT_VELOCITY).astype(np.uint8)
+    sigma = path_sigma(tracks, times)
     return Forecasts(
-        config.step_s, paths[:, None], np.ones((len(tracks), 1)), path_sigma(tracks, times)[:, None], steps, method
+        config.step_s, paths[:, None], np.ones((len(tracks), 1)), sigma[:, None], steps, classical_method(rate)
     )
+
+
+def classical_method(turn_radps: F64) -> U8:
+    """(N,) CTRV where a track is predicted to turn, else constant velocity."""
+    return np.where(turn_radps != 0.0, PredictionMethod.CTRV, PredictionMethod.CONSTANT_VELOCITY).astype(np.uint8)
 
 
 def horizon_steps(tracks: Tracks, config: PredictionConfig) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
@@ -41,11 +45,13 @@ def horizon_steps(tracks: Tracks, config: PredictionConfig) -> np.ndarray[tuple[
     return np.maximum(1, np.rint(horizon / config.step_s)).astype(np.int64)
 
 
-def turns(tracks: Tracks, config: PredictionConfig) -> Bool:
-    """(N,) whether a track is predicted with its turn rate."""
+def turn_rates(tracks: Tracks, config: PredictionConfig) -> F64:
+    """(N,) turn rate that a track is predicted with, rad/s: 0 for those that go straight on."""
     fast = np.hypot(tracks.velocity_mps[:, 0], tracks.velocity_mps[:, 1]) >= config.turn_speed_mps
     walks = np.isin(tracks.class_ids, (ObjectClass.PEDESTRIAN, ObjectClass.UNKNOWN))
-    return np.asarray(fast & ~walks & (np.abs(tracks.yaw_rate_radps) > 1e-3))
+    turning: Bool = fast & ~walks & (np.abs(tracks.yaw_rate_radps) > 1e-3)
+    most = config.max_yaw_rate_radps
+    return np.where(turning, np.clip(tracks.yaw_rate_radps, -most, most), 0.0)
 
 
 def ctrv_paths(position_m: F64, velocity_mps: F64, yaw_rad: F64, yaw_rate_radps: F64, times_s: F64) -> F64:

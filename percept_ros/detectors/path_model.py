@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from percept_ros.core.path_features import GROUPS, one_hot
+from percept_ros.core.path_features import GROUPS, one_hot, path_powers
 from percept_ros.core.path_gate import Familiar, Prior, SkillSettings
 from percept_ros.errors import EngineClosed, ManifestError
 from percept_ros.inference.engine import InferenceEngine
@@ -39,12 +39,22 @@ class PathOutput:
 
 @dataclass(frozen=True, slots=True)
 class PathState:
-    """What the network remembers of N tracks: window (N, W, 2) m a step, age (N, 1), hidden and cell (N, H); float32."""
+    """What the network remembers of N tracks: window (N, 2, W) m a step, age (N, 1), hidden and cell (N, H); float32."""
 
     window: F32
     age: F32
     hidden: F32
     cell: F32
+
+    @property
+    def windows(self) -> F32:
+        """(N, W, 2) view of the window."""
+        return np.swapaxes(self.window, 1, 2)
+
+    @property
+    def ages(self) -> F32:
+        """(N,) displacements seen."""
+        return self.age[:, 0]
 
     def take(self, rows: I64 | Bool) -> PathState:
         """A copy of the chosen rows."""
@@ -53,15 +63,21 @@ class PathState:
 
 @dataclass(frozen=True, slots=True)
 class PathAnswer:
-    """offsets_m: (N, T, 2) from the present position; linear_m: (N, T, 2), those of the ridge filter alone.
+    """offsets_m: (N, T, 2) from the present position. linear: (N, 2, P), polynomial of time of the ridge filter alone.
 
     sigma_m: (N, T) one sigma an axis. state: to pass in next time.
     """
 
     offsets_m: F32
-    linear_m: F32
+    linear: F32
     sigma_m: F32
     state: PathState
+
+    @property
+    def linear_m(self) -> F64:
+        """(N, T, 2) offsets of the ridge filter alone."""
+        powers = path_powers(self.offsets_m.shape[1], self.linear.shape[2])
+        return np.asarray(np.swapaxes(self.linear @ powers, 1, 2), np.float64)
 
 
 class PathModel:
@@ -69,7 +85,7 @@ class PathModel:
 
     def __init__(self, folder: Path | str, opener: Opener = open_model) -> None:
         self._folder, self._opener = folder, opener
-        self._engine: InferenceEngine | None = None
+        self.engine: InferenceEngine | None = None
         self.manifest = Manifest()
         self.input, self.output = PathInput(), PathOutput()
         self.steps = self._width = self._hidden = 0
@@ -86,15 +102,15 @@ class PathModel:
                 f" {PREPROCESS}, {POSTPROCESS} and the classes {', '.join(GROUPS)}"
             )
         shapes = {t.name: t.shape for t in (*manifest.inputs, *manifest.outputs)}
-        self._width, self._hidden = shapes["window"][1], shapes["hidden"][1]
-        self.steps = shapes["offsets"][1]
+        self._width, self._hidden = shapes["window"][2], shapes["hidden"][1]
+        self.steps = shapes["offsets"][2]
         self.input, self.output = manifest.preprocess.read(PathInput), manifest.postprocess.read(PathOutput)
-        self.manifest, self._engine = self._opener(folder)
-        self._engine.warm_up()
+        self.manifest, self.engine = self._opener(folder)
+        self.engine.warm_up()
 
     def empty(self, count: int) -> PathState:
         """State of ``count`` tracks that were not seen yet (say so with ``fresh``)."""
-        shapes = ((count, self._width, 2), (count, 1), (count, self._hidden), (count, self._hidden))
+        shapes = ((count, 2, self._width), (count, 1), (count, self._hidden), (count, self._hidden))
         return PathState(*(np.zeros(s, np.float32) for s in shapes))
 
     def step(
@@ -112,9 +128,9 @@ class PathModel:
         displacement_m: (N, 2) way since the last step. velocity_mps: (N, 2) as the tracker tells it (or displacement over
         step). groups: (N,) index into ``GROUPS``. fresh: (N,) tracks whose state is not to be read.
         """
-        if self._engine is None:
+        if self.engine is None:
             raise EngineClosed(f"path model '{self._folder}' is used before load or after close")
-        out = self._engine.infer(
+        out = self.engine.infer(
             {
                 "displacement": displacement_m.astype(np.float32),
                 "velocity": velocity_mps.astype(np.float32),
@@ -128,13 +144,13 @@ class PathModel:
             deadline_ns=deadline_ns,
         )
         after = PathState(*(out[f"next_{name}"] for name in ("window", "age", "hidden", "cell")))
-        return PathAnswer(out["offsets"], out["linear"], out["sigma"], after)
+        return PathAnswer(np.swapaxes(out["offsets"], 1, 2), out["linear"], out["sigma"], after)
 
     def close(self) -> None:
         """Free the engine. May be called twice."""
-        if self._engine is not None:
-            self._engine.close()
-            self._engine = None
+        if self.engine is not None:
+            self.engine.close()
+            self.engine = None
 
 
 def copied(answer: PathAnswer) -> PathAnswer:
@@ -143,4 +159,4 @@ def copied(answer: PathAnswer) -> PathAnswer:
     own = replace(
         state, window=state.window.copy(), age=state.age.copy(), hidden=state.hidden.copy(), cell=state.cell.copy()
     )
-    return PathAnswer(answer.offsets_m.copy(), answer.linear_m.copy(), answer.sigma_m.copy(), own)
+    return PathAnswer(answer.offsets_m.copy(), answer.linear.copy(), answer.sigma_m.copy(), own)

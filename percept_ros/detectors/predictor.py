@@ -14,11 +14,19 @@ from pathlib import Path
 import numpy as np
 
 from percept_ros.config import PredictionConfig
-from percept_ros.core.path_compose import at_times, headings, shifted
-from percept_ros.core.path_features import GROUP_OF_CLASS
-from percept_ros.core.path_gate import NETWORK, TOLD, SkillGate, familiarity, straight_steps
+from percept_ros.core.path_compose import at_times, shifted
+from percept_ros.core.path_features import GROUP_OF_CLASS, Reals
+from percept_ros.core.path_gate import TOLD, SkillGate, familiarity, straight_steps
+from percept_ros.core.path_kernel import blended_paths
 from percept_ros.core.path_promises import Promises
-from percept_ros.core.prediction import predict_classical
+from percept_ros.core.prediction import (
+    classical_method,
+    ctrv_paths,
+    horizon_steps,
+    path_sigma,
+    predict_classical,
+    turn_rates,
+)
 from percept_ros.core.track_rows import U64, TrackRows, keys_of
 from percept_ros.detectors.path_model import PathAnswer, PathModel, PathState, copied
 from percept_ros.errors import InferenceError
@@ -49,27 +57,26 @@ class _Memory:
 
 @dataclass(frozen=True, slots=True)
 class _Scene:
-    """The tracks now: rows, groups, times (T,) of the path points, and what the classical predictor says of them.
+    """The tracks now: rows, groups, turn rates of their own motion, path points of each, and the times (T,) of all.
 
     usable: (N,) tracks whose position and velocity are numbers; the network sees the others as standing still.
-    offsets_m: (N, T, 2) classical offsets from here.
     """
 
     tracks: Tracks
     rows: TrackRows
     groups: I64
     usable: Bool
+    turn_radps: F64
+    steps: I64
     times_s: F64
-    classical: Forecasts
-    offsets_m: F64
 
 
-def _scene(tracks: Tracks, classical: Forecasts) -> _Scene:
+def _scene(tracks: Tracks, config: PredictionConfig) -> _Scene:
     usable: Bool = np.isfinite(tracks.boxes[:, :2].sum(axis=1) + tracks.velocity_mps.sum(axis=1))
-    times = classical.step_s * np.arange(1.0, classical.paths.shape[2] + 1)
-    offsets = classical.paths[:, 0, :, :2] - tracks.boxes[:, None, :2]
+    kinds, steps = tracks.class_ids, horizon_steps(tracks, config)
+    times = config.step_s * np.arange(1.0, int(steps.max()) + 1)
     rows = TrackRows(keys_of(tracks.id))
-    return _Scene(tracks, rows, GROUP_OF_CLASS[tracks.class_ids], usable, times, classical, offsets)
+    return _Scene(tracks, rows, GROUP_OF_CLASS[kinds], usable, turn_rates(tracks, config), steps, times)
 
 
 class PathPredictor:
@@ -83,7 +90,7 @@ class PathPredictor:
         self, config: PredictionConfig, model: PathModel | str | Path = "", *, budget_ms: float = 10.0
     ) -> None:
         self._config = config
-        self._model = model if isinstance(model, PathModel) else PathModel(model) if str(model) else None
+        self.model = model if isinstance(model, PathModel) else PathModel(model) if str(model) else None
         self._budget_ns = int(budget_ms * 1e6)
         self._memory: _Memory | None = None
         self._promises = Promises(config.vehicle_horizon_s, round(0.3 * config.step_s * 1e9))
@@ -92,9 +99,14 @@ class PathPredictor:
 
     def load(self) -> None:
         """Open the model. Raises ModelError."""
-        if self._model is not None:
-            self._model.load()
-            self._gate = SkillGate(self._model.output.skill, self._model.output.priors)
+        if self.model is not None:
+            self.model.load()
+            self.judge_afresh()
+
+    def judge_afresh(self) -> None:
+        """Forget how the predictors have done; the model's priors count again."""
+        if self.model is not None:
+            self._gate = SkillGate(self.model.output.skill, self.model.output.priors)
 
     def reset(self, ids: U8 | None = None) -> None:
         """Forget the state of the named tracks, ids (M, 16), or of all (key frame, scene cut, time jump)."""
@@ -114,21 +126,20 @@ class PathPredictor:
         """
         if cut and self._config.reset_on_key_frame:
             self.reset()
-        classical = predict_classical(tracks, self._config)
-        if self._model is None or not len(tracks):
-            return classical
-        self._forget_when_cut(self._model, tracks)
-        scene = _scene(tracks, classical)
+        if self.model is None or not len(tracks):
+            return predict_classical(tracks, self._config)
+        self._forget_when_cut(self.model, tracks)
+        scene = _scene(tracks, self._config)
         self._promises.judge(self._gate, tracks.stamp_ns, scene.rows, tracks.boxes[:, :2])
-        answer = self._advance(self._model, scene)
+        answer = self._advance(self.model, scene)
         if answer is None:
-            return self._roll_on(self._model, scene)
-        return self._answer(self._model, answer, scene)
+            return self._roll_on(self.model, scene)
+        return self._answer(self.model, answer, scene)
 
     def close(self) -> None:
         """Free the engine."""
-        if self._model is not None:
-            self._model.close()
+        if self.model is not None:
+            self.model.close()
         self.reset()
 
     def _forget_when_cut(self, model: PathModel, tracks: Tracks) -> None:
@@ -174,70 +185,76 @@ class PathPredictor:
         return copied(answer)
 
     def _answer(self, model: PathModel, answer: PathAnswer, scene: _Scene) -> Forecasts:
-        step_s, window = model.input.step_s, answer.state.window
+        step_s, windows = model.input.step_s, answer.state.windows
         learned = at_times(answer.offsets_m, step_s, scene.times_s)
-        straight = straight_steps(window, scene.tracks.velocity_mps * step_s) / step_s
+        straight = straight_steps(windows, scene.tracks.velocity_mps * step_s) / step_s
         self._promise(scene, learned, straight)
-        base, served = self._straight(scene, straight)
-        share = familiarity(window, answer.state.age[:, 0], scene.groups, model.output.familiar)
-        share = np.where(scene.usable, share * self._gate.share(scene.groups), 0.0)
-        offsets = base + share[:, None, None] * (learned - base)
-        sigma = at_times(answer.sigma_m[..., None], step_s, scene.times_s)[..., 0]
-        return _composed(scene, offsets, sigma, share, served, PredictionMethod.NETWORK)
-
-    def _straight(self, scene: _Scene, straight_mps: F64) -> tuple[F64, Bool]:
-        """Offsets (N, T, 2) of the straight expert that serves each track, and whether it is the tracker's own (N,)."""
         chosen = self._gate.straight(scene.groups)
-        told: Bool = np.asarray(chosen == TOLD)
-        mean = straight_mps[chosen - 1, np.arange(len(chosen))]
-        return np.where(told[:, None, None], scene.offsets_m, mean[:, None] * scene.times_s[:, None]), told
+        share = familiarity(windows, answer.state.ages, scene.groups, model.output.familiar)
+        share = np.where(scene.usable, share * self._gate.share(scene.groups), 0.0)
+        sigma = at_times(answer.sigma_m[..., None], step_s, scene.times_s)[..., 0]
+        mean = straight[chosen - 1, np.arange(len(chosen))]
+        return self._blend(scene, learned, share, sigma, (mean, chosen == TOLD), PredictionMethod.NETWORK)
 
     def _roll_on(self, model: PathModel, scene: _Scene) -> Forecasts:
-        """The last good paths, moved on to now, for the tracks that had one."""
+        """The last good paths, moved on to now, for the tracks that had one; the tracker's own motion for the others."""
         memory = self._memory
         elapsed_s = 0.0 if memory is None else (scene.tracks.stamp_ns - memory.stamp_ns) * 1e-9
         if memory is None or elapsed_s > LONGEST_ROLLOUT_S:
-            return scene.classical
-        rows = memory.find(scene.rows.keys)
+            return predict_classical(scene.tracks, self._config)
+        rows, step_s = memory.find(scene.rows.keys), model.input.step_s
         state = memory.answer.state.take(rows)
-        share = familiarity(state.window, state.age[:, 0], scene.groups, model.output.familiar)
+        share = familiarity(state.windows, state.ages, scene.groups, model.output.familiar)
         share = np.where(rows >= 0, share * self._gate.share(scene.groups), 0.0)
-        rolled = shifted(memory.answer.offsets_m[rows], model.input.step_s, elapsed_s, scene.times_s)
-        rolled = np.where((rows >= 0)[:, None, None], rolled, scene.offsets_m)
-        offsets = scene.offsets_m + share[:, None, None] * (rolled - scene.offsets_m)
-        later = scene.times_s + elapsed_s
-        sigma = at_times(memory.answer.sigma_m[rows][..., None], model.input.step_s, later)[..., 0]
-        own = np.ones(len(rows), np.bool_)
-        return _composed(scene, offsets, sigma, share, own, PredictionMethod.NETWORK_ROLLOUT)
+        rolled = shifted(memory.answer.offsets_m[rows], step_s, elapsed_s, scene.times_s)
+        sigma = at_times(memory.answer.sigma_m[rows][..., None], step_s, scene.times_s + elapsed_s)[..., 0]
+        own = (scene.tracks.velocity_mps, np.ones(len(rows), np.bool_))
+        return self._blend(scene, rolled, share, sigma, own, PredictionMethod.NETWORK_ROLLOUT)
 
-    def _promise(self, scene: _Scene, learned: F64, straight_mps: F64) -> None:
+    def _blend(
+        self,
+        scene: _Scene,
+        learned: Reals,
+        share: F64,
+        sigma: Reals,
+        straight: tuple[F64, Bool],
+        method: PredictionMethod,
+    ) -> Forecasts:
+        """Learned paths by their share over straight ones; tracks with less than half a share keep the classical sigma.
+
+        straight: velocities (N, 2), and where the tracker's own motion (N,) goes on in their place.
+        """
+        tracks, (mean_mps, own) = scene.tracks, straight
+        paths = blended_paths(
+            tracks.boxes,
+            tracks.velocity_mps,
+            scene.turn_radps,
+            mean_mps,
+            own,
+            learned,
+            share,
+            len(scene.times_s),
+            self._config.step_s,
+        )
+        mostly = share >= 0.5
+        spread = np.where(mostly[:, None], np.maximum(sigma, 1e-3), path_sigma(tracks, scene.times_s))
+        label = np.where(own, classical_method(scene.turn_radps), np.uint8(PredictionMethod.CONSTANT_VELOCITY))
+        label = np.where(mostly, np.uint8(method), label).astype(np.uint8)
+        sure = np.ones((len(tracks), 1))
+        return Forecasts(self._config.step_s, paths[:, None], sure, spread[:, None], scene.steps, label)
+
+    def _promise(self, scene: _Scene, learned: Reals, straight_mps: F64) -> None:
         """Note where every expert sees the tracks later."""
-        at = self._promises.points(scene.classical.step_s, len(scene.times_s))
-        here, times = scene.tracks.boxes[:, None, :2], scene.times_s[at]
+        at = self._promises.points(self._config.step_s, len(scene.times_s))
+        tracks, times = scene.tracks, scene.times_s[at]
+        here = tracks.boxes[:, None, :2]
         said = here + np.concatenate([learned[None, :, at], straight_mps[:, :, None] * times[:, None]])
-        said[TOLD] = here + scene.offsets_m[:, at]
-        assert NETWORK == 0
-        self._promises.add(scene.tracks.stamp_ns, times, scene.rows.keys, scene.groups, said)
+        own = ctrv_paths(tracks.boxes[:, :2], tracks.velocity_mps, tracks.boxes[:, 6], scene.turn_radps, times)
+        said[TOLD] = own[..., :2]
+        self._promises.add(tracks.stamp_ns, times, scene.rows.keys, scene.groups, said)
 
 
 def _remembered(memory: _Memory, keys: U64, position_m: F64) -> tuple[PathState, Bool, F64]:
     """State (N rows), which tracks are new, and the way since the last call (N, 2)."""
     rows = memory.find(keys)
     return memory.answer.state.take(rows), rows < 0, position_m - memory.position_m[rows]
-
-
-def _composed(scene: _Scene, offsets: F64, sigma: F64, share: F64, own: Bool, method: PredictionMethod) -> Forecasts:
-    """Forecasts with the blended offsets; tracks with less than half a network share keep the classical sigma.
-
-    own: (N,) whether the classical part is that of the tracker's own motion, else it is a straight line.
-    """
-    classical, tracks = scene.classical, scene.tracks
-    paths = classical.paths.copy()
-    paths[:, 0, :, :2] = tracks.boxes[:, None, :2] + offsets
-    bent = (share > 0.0) | ~own
-    paths[bent, 0, :, 2] = headings(offsets[bent], tracks.boxes[bent, 6])
-    mostly = share >= 0.5
-    sigma = np.where(mostly[:, None], np.maximum(sigma, 1e-3), classical.sigma_m[:, 0])
-    plain = np.where(own, classical.method, np.uint8(PredictionMethod.CONSTANT_VELOCITY))
-    label: U8 = np.where(mostly, np.uint8(method), plain).astype(np.uint8)
-    return replace(classical, paths=paths, sigma_m=sigma[:, None], method=label)

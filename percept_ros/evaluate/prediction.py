@@ -43,6 +43,11 @@ def fde(distance_m: F64) -> float:
     return float(np.mean(distance_m[:, -1])) if distance_m.size else float("nan")
 
 
+def min_ade(distance_m: F64) -> float:
+    """Mean over cases of the least ADE of several paths, from distances (N, K, T)."""
+    return float(distance_m.mean(axis=2).min(axis=1).mean()) if distance_m.size else float("nan")
+
+
 def miss_rate(distance_m: F64, miss_m: float = MISS_M) -> float:
     """Share of cases whose path ends more than ``miss_m`` off."""
     return float(np.mean(distance_m[:, -1] > miss_m)) if distance_m.size else float("nan")
@@ -72,7 +77,10 @@ def ratio(value: float, base: float) -> float:
 
 
 def compare(errors: Mapping[str, F64], moving: Bool, step_s: float) -> dict[str, Any]:
-    """Figures of the model ("model" in ``errors``, each (N, T)) and of every baseline beside it."""
+    """Figures of the model ("model" in ``errors``, each (N, T)) and of every baseline beside it.
+
+    minADE_K: the best of model, constant velocity and turn rate in each case.
+    """
     model = errors["model"]
     found: dict[str, Any] = {
         "cases": len(model),
@@ -81,6 +89,8 @@ def compare(errors: Mapping[str, F64], moving: Bool, step_s: float) -> dict[str,
         "miss_rate": miss_rate(model),
         "horizon": by_horizon(model, step_s),
     }
+    if several := [errors[name] for name in ("model", "cv", "ctrv") if name in errors]:
+        found[f"minADE_{len(several)}"] = min_ade(np.stack(several, axis=1))
     for name, error in errors.items():
         if name != "model":
             found |= {f"{name}_ADE": ade(error), f"{name}_FDE": fde(error), f"{name}_miss_rate": miss_rate(error)}

@@ -89,16 +89,16 @@ def _paths(model: PathModel, part: Cases) -> _Answers:
     experts = experts_of(answer, told[:, -1] * part.step_s, count)
     offsets = {
         "model": experts[NETWORK],
-        "ridge": answer.linear_m[:, :count].astype(np.float64),
+        "ridge": answer.linear_m[:, :count],
         "ctrv": _turning(moved, part.step_s, count),
     }
-    familiar = familiarity(state.window, state.age[:, 0], part.groups, model.output.familiar)
+    familiar = familiarity(state.windows, state.ages, part.groups, model.output.familiar)
     return _Answers(offsets, experts, early, answer.sigma_m[:, :count].astype(np.float64), familiar)
 
 
 def experts_of(answer: PathAnswer, told_m: F64, count: int) -> F64:
     """(E, n, T, 2) offsets of every expert. told_m: (n, 2) displacement a step by the tracker's velocity."""
-    straight = straight_steps(answer.state.window, told_m)[:, :, None] * np.arange(1.0, count + 1)[:, None]
+    straight = straight_steps(answer.state.windows, told_m)[:, :, None] * np.arange(1.0, count + 1)[:, None]
     return np.concatenate([answer.offsets_m[None, :, :count].astype(np.float64), straight])
 
 

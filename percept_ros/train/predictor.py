@@ -50,7 +50,7 @@ class PredictorRecipe:
     picked: int = 6
     steps: int = 300
     look_every: int = 30
-    patience: int = 4
+    patience: int = 99
     hold_out: float = 0.2
     scales: tuple[float, ...] = ()
     seed: int = 0
@@ -73,8 +73,8 @@ def ridge_filters(chunks: Cases, offsets: F64, recipe: PredictorRecipe) -> F64:
 
 def train(
     trajectories: Sequence[Trajectory], recipe: PredictorRecipe, report: Report
-) -> tuple[StepGraph, dict[str, Any]]:
-    """The trained graph and its metrics on held-out sequences."""
+) -> tuple[StepGraph, F64, dict[str, Any]]:
+    """The trained graph, the ridge filters (G, A, W + 1, T) in it, and its metrics on held-out sequences."""
     torch.manual_seed(recipe.seed)
     shape = recipe.shape
     chunks, offsets = truth_of(scaled(trajectories, recipe.scales), shape, recipe.history, recipe.stride)
@@ -89,7 +89,7 @@ def train(
     unseen = HeldOut.join(seen)
     graph.trust[:] = best_trust(unseen)
     graph.sigma_scale[:] = sigma_scale(unseen, graph.trust)
-    return graph.eval(), {"chunks": len(learned.sequences), **group_ratios(unseen, graph.trust)}
+    return graph.eval(), filters, {"chunks": len(learned.sequences), **group_ratios(unseen, graph.trust)}
 
 
 def scaled(trajectories: Sequence[Trajectory], scales: Sequence[float]) -> list[Trajectory]:

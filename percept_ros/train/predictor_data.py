@@ -86,7 +86,10 @@ def lessons(chunks: Cases, offsets: F64, filters: F64, shape: PathShape) -> Less
     age = np.tile(np.arange(1.0, steps + 1), count)
     linear = linear_answers(flat, groups, age_stages(age, shape.width), filters.astype(np.float32))
     inputs, ahead = Features(shape)(
-        _tensor(flat[:, :-1]), _tensor(flat[:, -1] / shape.step_s), _tensor(age[:, None]), _tensor(one_hot(groups))
+        _tensor(np.swapaxes(flat[:, :-1], 1, 2)),
+        _tensor(flat[:, -1] / shape.step_s),
+        _tensor(age[:, None]),
+        _tensor(one_hot(groups)),
     )
     rest = _tensor(offsets.reshape(len(flat), shape.horizon, 2)) - _tensor(linear)
     length = ahead.norm(dim=1, keepdim=True)

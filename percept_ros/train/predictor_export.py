@@ -19,8 +19,8 @@ from percept_ros.inference.options import ShapeRange
 from percept_ros.settings import to_dict
 from percept_ros.train.predictor_data import linear_answers
 from percept_ros.train.predictor_filters import STAGES
-from percept_ros.train.predictor_network import PathShape, StepGraph
-from percept_ros.types import F64
+from percept_ros.train.predictor_network import TERMS, PathShape, StepGraph
+from percept_ros.types import F32, F64
 
 OPSET = 17
 MOST_TRACKS = 1024
@@ -32,7 +32,7 @@ FEW_SEQUENCES = 3
 CARD = """# {name}
 
 An LSTM with explicit state that predicts where tracked objects go: a ridge filter over the last {width} displacements plus
-the residual of {members} small LSTMs, a polynomial of degree 3 along and across the motion. One step is {step_s} s, the path
+the residual of {members} small LSTMs, a polynomial of degree 4 along and across the motion. One step is {step_s} s, the path
 {horizon} steps long.
 
 - Trained on: {data}
@@ -47,9 +47,9 @@ the residual of {members} small LSTMs, a polynomial of degree 3 along and across
 
 
 def export(
-    graph: StepGraph, trajectories: Sequence[Trajectory], folder: Path, name: str, facts: dict[str, Any]
+    graph: StepGraph, filters: F64, trajectories: Sequence[Trajectory], folder: Path, name: str, facts: dict[str, Any]
 ) -> Path:
-    """Write model.onnx, model.yaml and CARD.md. facts: data, licence, command, ratios (held-out metrics by name)."""
+    """Write model.onnx, model.yaml and CARD.md. filters: (G, A, W + 1, T) that the graph holds. facts: data, licence, command, ratios (held-out metrics by name)."""
     folder.mkdir(parents=True, exist_ok=True)
     shape, file = graph.shape, folder / "model.onnx"
     sizes = tensor_sizes(shape)
@@ -75,7 +75,11 @@ def export(
         preprocess=Step(PREPROCESS, to_dict(PathInput(shape.step_s))),
         postprocess=Step(
             POSTPROCESS,
-            to_dict(PathOutput(familiar_ranges(seen, shape.width), expert_priors(graph, seen, facts["ratios"]))),
+            to_dict(
+                PathOutput(
+                    familiar_ranges(seen, shape.width), expert_priors(filters.astype(np.float32), seen, facts["ratios"])
+                )
+            ),
         ),
         artefacts=(Artefact(file=file.name, format="onnx", sha256=sha256_of(file)),),
         profiles=({n: _range(sizes[n]) for n in INPUTS},),
@@ -95,17 +99,16 @@ def held_out_text(ratios: Mapping[str, float]) -> str:
 
 def tensor_sizes(shape: PathShape) -> dict[str, tuple[int, ...]]:
     """Tensor name -> shape without the first axis (tracks)."""
-    state = {"window": (shape.width, 2), "age": (1,)}
+    state = {"window": (2, shape.width), "age": (1,)}
     state |= dict.fromkeys(("hidden", "cell"), (shape.members * shape.hidden,))
-    path = (shape.horizon, 2)
     return {
         "displacement": (2,),
         "velocity": (2,),
         "group": (len(GROUPS),),
         "fresh": (1,),
-        "offsets": path,
-        "linear": path,
-        "sigma": path[:1],
+        "offsets": (2, shape.horizon),
+        "linear": (2, TERMS),
+        "sigma": (shape.horizon,),
         **state,
         **{f"next_{n}": s for n, s in state.items()},
     }
@@ -120,7 +123,7 @@ def judged_steps(shape: PathShape) -> int:
     return min(shape.horizon, max(12, round(3.0 / shape.step_s)))
 
 
-def expert_priors(graph: StepGraph, seen: Cases, ratios: Mapping[str, float]) -> dict[str, Prior]:
+def expert_priors(filters: F32, seen: Cases, ratios: Mapping[str, float]) -> dict[str, Prior]:
     """Group -> error of each expert over the best straight one's on the training data.
 
     The network's is that of the ridge filters times its held-out ratio to them (``<group>.ratio_to_ridge``); where the group
@@ -130,7 +133,7 @@ def expert_priors(graph: StepGraph, seen: Cases, ratios: Mapping[str, float]) ->
     moved, truth = np.diff(seen.past_m, axis=1), seen.future_m - seen.past_m[:, -1:]
     told = moved[:, -1] if seen.velocity_mps is None else seen.velocity_mps[:, -1] * seen.step_s
     windows = np.concatenate([moved, told[:, None]], axis=1).astype(np.float32)
-    linear = linear_answers(windows, seen.groups, np.full(len(seen), STAGES - 1), graph.linear.table())[:, :steps]
+    linear = linear_answers(windows, seen.groups, np.full(len(seen), STAGES - 1), filters)[:, :steps]
     found = {}
     for index, name in enumerate(GROUPS):
         rows = seen.groups == index

@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from percept_ros.core.path_features import AGE_SHARES, GROUPS
-from percept_ros.types import F32
+from percept_ros.core.path_features import AGE_SHARES, GROUPS, path_powers
 
-TERMS = 3
+TERMS = 4
 SIGMA_TERMS = 3
 LEAST_SIGMA_M = 0.02
 
@@ -67,27 +65,26 @@ class Features(nn.Module):
     def __init__(self, shape: PathShape) -> None:
         super().__init__()
         self.shape = shape
-        self.register_buffer("spans", span_weights(shape))
-        self.register_buffer("newest", _newest_mean(shape.width, shape.frame_steps)[:, None])
-        self.register_buffer("second", second_differences(shape.width))
+        newest = _newest_mean(shape.width, shape.frame_steps)[:, None]
+        self.register_buffer("looks", torch.cat([newest, span_weights(shape), second_differences(shape.width)], 1))
+        self.sizes = (1, len(shape.lags), shape.width - 2)
 
     def forward(self, window: Tensor, velocity: Tensor, age: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs of the LSTM and the direction of motion.
 
-        window: (N, W, 2) metres a step. velocity: (N, 2) m/s. age: (N, 1) steps since birth. groups: (N, G).
+        window: (N, 2, W) metres a step. velocity: (N, 2) m/s. age: (N, 1) steps since birth. groups: (N, G).
         Returns (N, F) and (N, 2): the direction, shorter than 1 for tracks that hardly move.
         """
         shape = self.shape
-        axes = window.transpose(1, 2)
-        mean = (axes @ self.newest)[..., 0]
+        newest, spans, second = (window @ self.looks).split(self.sizes, 2)
+        mean = newest[..., 0]
         speed = (mean * mean).sum(-1, keepdim=True).sqrt()
         ahead = mean / (speed * speed + (0.5 * shape.small_m) ** 2).sqrt()
         told = velocity * shape.step_s - mean
-        every = torch.cat([axes @ self.spans, told.unsqueeze(2)], 2) * (1.0 / shape.small_m)
+        every = torch.cat([spans, told.unsqueeze(2)], 2) * (1.0 / shape.small_m)
         east, north = every[:, 0], every[:, 1]
         along = east * ahead[:, :1] + north * ahead[:, 1:]
         across = north * ahead[:, :1] - east * ahead[:, 1:]
-        second = axes @ self.second
         rough = (second * second).sum((1, 2)).div(shape.width - 2).sqrt().unsqueeze(1)
         seen = [_squashed(along), _squashed(across)]
         seen += [torch.log(speed / shape.small_m + 0.1), torch.log(rough / shape.small_m + 0.05)]
@@ -125,9 +122,8 @@ class Member(nn.Module):
 
 
 def powers(horizon: int) -> Tensor:
-    """(TERMS, T) share of the horizon to the power 1, 2, 3."""
-    share = torch.arange(1, horizon + 1) / horizon
-    return torch.stack([share ** (k + 1) for k in range(TERMS)])
+    """(TERMS, T) share of the horizon to the power 1, 2, ..."""
+    return torch.as_tensor(path_powers(horizon, TERMS), dtype=torch.float32)
 
 
 def sigma_basis(horizon: int) -> Tensor:
@@ -152,15 +148,13 @@ class Ensemble(nn.Module):
         biases = [(m.bias_ih_l0 + m.bias_hh_l0).detach().chunk(4) for m in lstms]
         enter = torch.cat([g[0][k] for k in range(4) for g in gates])
         recur = torch.cat([torch.block_diag(*[g[1][k] for g in gates]) for k in range(4)])
-        self.register_buffer("enter", enter.T.contiguous())
-        self.register_buffer("recur", recur.T.contiguous())
+        self.register_buffer("gates", torch.cat([recur.T, enter.T]))
         self.register_buffer("bias", torch.cat([b[k] for k in range(4) for b in biases]))
         firsts = [(m.head[0], m.doubt[0]) for m in members]
         split = shape.hidden
         from_hidden = torch.block_diag(*[torch.cat([f.weight.detach()[:, :split] for f in pair]) for pair in firsts])
         from_seen = torch.cat([f.weight.detach()[:, split:] for pair in firsts for f in pair])
-        self.register_buffer("from_hidden", from_hidden.T.contiguous())
-        self.register_buffer("from_seen", from_seen.T.contiguous())
+        self.register_buffer("first", torch.cat([from_hidden.T, from_seen.T]))
         self.register_buffer("first_bias", torch.cat([f.bias.detach() for pair in firsts for f in pair]))
         seconds = [(m.head[2], m.doubt[2]) for m in members]
         last = torch.cat([torch.block_diag(*[s.weight.detach() for s in pair]) for pair in seconds], 1)
@@ -170,47 +164,44 @@ class Ensemble(nn.Module):
 
     def forward(self, seen: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Mean coefficients (N, 2 TERMS) and sigma terms (N, SIGMA_TERMS), and the next hidden and cell (N, K H)."""
-        gates = seen @ self.enter + hidden @ self.recur + self.bias
+        gates = torch.addmm(self.bias, torch.cat([hidden, seen], 1), self.gates)
         enter, forget, new, leave = gates.split(self.width, 1)
         cell = torch.sigmoid(forget) * cell + torch.sigmoid(enter) * torch.tanh(new)
         hidden = torch.sigmoid(leave) * torch.tanh(cell)
-        first = torch.tanh(hidden @ self.from_hidden + seen @ self.from_seen + self.first_bias)
-        out = first @ self.last + self.last_bias
+        first = torch.tanh(torch.addmm(self.first_bias, torch.cat([hidden, seen], 1), self.first))
+        out = torch.addmm(self.last_bias, first, self.last)
         return out[:, : 2 * TERMS], out[:, 2 * TERMS :], hidden, cell
 
 
 class Linear(nn.Module):
-    """The ridge filters, (G, A, W + 1, T): one for each group and stage of age."""
+    """The ridge filters, (G, A, W + 1, T): one for each group and stage of age, kept as polynomials of time."""
 
     def __init__(self, shape: PathShape, filters: Tensor) -> None:
         super().__init__()
-        self.shape, self.kinds, self.inputs = shape, filters.shape[0] * filters.shape[1], filters.shape[2]
-        self.register_buffer("filters", filters.reshape(-1, filters.shape[3]).float())
+        self.shape, self.kinds, inputs = shape, filters.shape[0] * filters.shape[1], filters.shape[2]
+        found = torch.linalg.lstsq(powers(shape.horizon).double().T, filters.double().reshape(-1, shape.horizon).T)
+        terms = found.solution.T.reshape(self.kinds, inputs, TERMS).transpose(0, 1)
+        self.register_buffer("terms", terms.reshape(inputs, -1).float())
         self.register_buffer("edges", torch.tensor(AGE_SHARES) * shape.width)
 
     def forward(self, window: Tensor, velocity: Tensor, age: Tensor, group: Tensor) -> Tensor:
-        """(N, T, 2) offsets."""
+        """(N, 2, TERMS) polynomial of the offsets along x and y."""
         older = (age >= self.edges).float()
         one = torch.ones_like(age)
         stage = torch.cat([one, older], 1) - torch.cat([older, 0.0 * one], 1)
         kind = (group.unsqueeze(2) * stage.unsqueeze(1)).reshape(-1, 1, self.kinds, 1)
-        seen = torch.cat([window, (velocity * self.shape.step_s).unsqueeze(1)], 1).transpose(1, 2)
-        spread = (kind * seen.unsqueeze(2)).reshape(-1, 2, self.kinds * self.inputs)
-        return (spread @ self.filters).transpose(1, 2)
-
-    def table(self) -> F32:
-        """The filters again, (G, A, W + 1, T)."""
-        stages = len(AGE_SHARES) + 1
-        return np.asarray(self.filters.numpy().reshape(-1, stages, self.inputs, self.shape.horizon), np.float32)
+        seen = torch.cat([window, (velocity * self.shape.step_s).unsqueeze(2)], 2)
+        every = (seen @ self.terms).reshape(-1, 2, self.kinds, TERMS)
+        return (every * kind).sum(2)
 
 
 class StepGraph(nn.Module):
     """What is exported: one displacement of every track in, paths and the new state out.
 
     Inputs: displacement (N, 2) m a step; velocity (N, 2) m/s; group (N, G) one-hot; fresh (N, 1): 1 = born now, the state is
-    not read; window (N, W, 2), age (N, 1), hidden and cell (N, K H): the state.
-    Outputs: offsets (N, T, 2) m from the present position; linear (N, T, 2), those of the ridge filter alone; sigma (N, T)
-    m; next_window, next_age, next_hidden, next_cell.
+    not read; window (N, 2, W), age (N, 1), hidden and cell (N, K H): the state.
+    Outputs: offsets (N, 2, T) m from the present position; linear (N, 2, TERMS), the polynomial of the ridge filter alone;
+    sigma (N, T) m; next_window, next_age, next_hidden, next_cell.
     """
 
     def __init__(self, shape: PathShape, members: Sequence[Member], filters: Tensor) -> None:
@@ -218,7 +209,7 @@ class StepGraph(nn.Module):
         self.shape = shape
         self.features, self.ensemble = Features(shape), Ensemble(shape, members)
         self.linear = Linear(shape, filters)
-        self.register_buffer("basis", powers(shape.horizon) * shape.reach_m)
+        self.register_buffer("basis", powers(shape.horizon))
         self.register_buffer("doubt_basis", sigma_basis(shape.horizon))
         groups = filters.shape[0]
         self.register_buffer("sigma_scale", torch.ones(groups, shape.horizon))
@@ -235,16 +226,16 @@ class StepGraph(nn.Module):
         hidden: Tensor,
         cell: Tensor,
     ) -> tuple[Tensor, ...]:
-        born = fresh.unsqueeze(1)
-        moved = torch.cat([window[:, 1:], displacement.unsqueeze(1)], 1)
-        window = born * displacement.unsqueeze(1) + (1.0 - born) * moved
-        age = (1.0 - fresh) * age + 1.0
+        newest = displacement.unsqueeze(2)
+        window = torch.where(fresh.unsqueeze(2) > 0.5, newest, torch.cat([window[:, :, 1:], newest], 2))
+        old = 1.0 - fresh
+        age = old * age + 1.0
         seen, ahead = self.features(window, velocity, age, group)
-        found, doubt, hidden, cell = self.ensemble(seen, (1.0 - fresh) * hidden, (1.0 - fresh) * cell)
-        found = found * (group @ self.trust)
-        along, across = found[:, :TERMS] @ self.basis, found[:, TERMS:] @ self.basis
+        found, doubt, hidden, cell = self.ensemble(seen, old * hidden, old * cell)
+        found = found * (group @ self.trust * self.shape.reach_m)
+        along, across = found[:, :TERMS], found[:, TERMS:]
         east, north = ahead[:, :1], ahead[:, 1:]
-        bent = torch.stack([along * east - across * north, along * north + across * east], 2)
+        bent = torch.stack([along * east - across * north, along * north + across * east], 1)
         linear = self.linear(window, velocity, age, group)
         sigma = torch.exp(doubt @ self.doubt_basis) * (group @ self.sigma_scale) + LEAST_SIGMA_M
-        return (linear + bent, linear, sigma, window, age, hidden, cell)
+        return ((linear + bent) @ self.basis, linear, sigma, window, age, hidden, cell)

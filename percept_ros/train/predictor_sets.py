@@ -26,24 +26,42 @@ WALKS = PathShape(
 )
 RECIPES = {
     "kitti": PredictorRecipe(),
-    "sim": PredictorRecipe(stride=5, steps=600),
-    "eth_ucy": PredictorRecipe(WALKS, history=8, first_step=2, stride=2, picked=4, scales=(0.6, 1.6)),
+    "sim": PredictorRecipe(history=31, stride=8, steps=400),
+    "bags": PredictorRecipe(history=31, stride=5, steps=400),
+    "eth_ucy": PredictorRecipe(WALKS, history=8, first_step=4, stride=2, picked=3, steps=500),
 }
 LICENCES = {
     "kitti": ("labels of KITTI tracking sequences", "CC-BY-NC-SA-3.0"),
     "sim": ("simulated drives through the tracker", "Apache-2.0"),
+    "bags": ("tracks of recordings", "as the recordings'"),
     "eth_ucy": ("ETH and UCY pedestrian trajectories", "LicenseRef-research-only"),
 }
 
 
 def train_set(
-    name: str, root: Path, out: Path, held_out: bool, drives: int, seed: int, steps: int, report: Report
+    name: str,
+    root: Path,
+    out: Path,
+    held_out: bool,
+    drives: int,
+    seed: int,
+    steps: int,
+    report: Report,
+    bags: Sequence[Path] = (),
 ) -> dict[str, Any]:
-    """Train on one data set into ``out``: folds and ``all`` with ``held_out``, else (and for sim) one model."""
+    """Train on one data set into ``out``: folds and ``all`` with ``held_out``, else (and for sim and bags) one model."""
     recipe = replace(RECIPES[name], seed=seed)
     recipe = replace(recipe, steps=steps or recipe.steps)
+    command = f"percept train predictor --seed {seed}{f' --drives {drives}' if name == 'sim' else ''} --data "
+    if bags:
+        from percept_ros.evaluate.prediction_bags import bags as read_bags
+
+        return {out.name: _train_one(name, read_bags(bags), out, recipe, report, f"{command}BAG...")}
     jobs = _jobs(name, root, out, held_out, drives, seed)
-    return {folder.name: _train_one(name, trajectories, folder, recipe, report) for folder, trajectories in jobs}
+    return {
+        folder.name: _train_one(name, trajectories, folder, recipe, report, command + name)
+        for folder, trajectories in jobs
+    }
 
 
 def _jobs(
@@ -70,16 +88,16 @@ def _jobs(
 
 
 def _train_one(
-    name: str, trajectories: Sequence[Trajectory], folder: Path, recipe: PredictorRecipe, report: Report
+    name: str, trajectories: Sequence[Trajectory], folder: Path, recipe: PredictorRecipe, report: Report, command: str
 ) -> dict[str, Any]:
     report(f"{folder.name}: {len(trajectories)} trajectories")
-    graph, metrics = train(trajectories, recipe, report)
+    graph, filters, metrics = train(trajectories, recipe, report)
     what, licence = LICENCES[name]
     facts = {
         "data": what,
         "licence": licence,
-        "command": f"percept train predictor --data {name} --seed {recipe.seed}",
+        "command": command,
         "ratios": metrics,
     }
-    export(graph, trajectories, folder, f"predictor_{name}", facts)
+    export(graph, filters, trajectories, folder, f"predictor_{name}", facts)
     return metrics
