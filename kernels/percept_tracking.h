@@ -21,7 +21,7 @@ struct PerceptTrackingFrame {
   const int64_t* classes2d;       // (m)
   int32_t n;
   int32_t cameras;
-  int32_t measured;               // 0: nothing was measured this frame (no miss is counted)
+  int32_t measured;               // 0: nothing was measured this frame (no miss is counted); 2: by a weaker detector than usual
 };
 
 // Published tracks in the fixed frame; every array has room for `capacity` rows.

@@ -266,7 +266,8 @@ class Pipeline:
     def _track(self, sensors: SensorSet, fused: Detections | None, boxes_2d: Mapping[str, Detections2D]) -> Tracks:
         if fused is None:
             return self.tracker.coast(sensors.stamp_ns, sensors.fixed_SE3_base)
-        return self.tracker.step(fused, boxes_2d, sensors.views, sensors.fixed_SE3_base)
+        weaker = self.detector.rank > 0
+        return self.tracker.step(fused, boxes_2d, sensors.views, sensors.fixed_SE3_base, weaker=weaker)
 
 
 class _StageWatch:

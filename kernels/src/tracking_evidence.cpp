@@ -272,14 +272,19 @@ void Tracker::shadow() {
     }
 }
 
-double Tracker::bayes(const Track& t, double dt, bool measured) const {
+// A weaker detector than the one that scores were calibrated with: its match does not lower belief, its miss says little.
+constexpr int kWeaker = 2;
+constexpr double kWeakerHalfLife = 6.0;
+
+double Tracker::bayes(const Track& t, double dt, int measured) const {
   const Globals& g = p_.g;
+  const bool weaker = measured == kWeaker;
   double p = std::clamp(t.existence, g.low, g.high);
   if (t.hit && t.hits > 1) {
     const double odds = std::exp(g.gain * (t.score - logit(g.prior)));
-    p = sigmoid(logit(p) + std::log(std::clamp(odds, 0.5, 20.0)));
+    p = sigmoid(logit(p) + std::log(std::clamp(odds, weaker ? 1.0 : 0.5, 20.0)));
   } else if (!t.hit && !t.camera_hit) {
-    p *= std::exp2(-dt / g.half_life_s);
+    p *= std::exp2(-dt / (g.half_life_s * (weaker ? kWeakerHalfLife : 1.0)));
   }
   if (measured && t.camera_hit) p = sigmoid(logit(p) + std::log1p((g.camera_odds - 1) * t.camera_score));
   return std::clamp(p, g.low, g.high);
@@ -293,7 +298,7 @@ void Tracker::believe(const PerceptTrackingFrame& f, double dt) {
       features(t, of(t), f.stamp_ns, v);
       t.existence = model_.probability(t.cls, camera, v);
     } else {
-      t.existence = bayes(t, dt, f.measured != 0);
+      t.existence = bayes(t, dt, f.measured);
     }
     const ClassParameters& c = of(t);
     if (t.existence >= c.confirm && (t.hits ? t.hits : t.camera_hits) >= c.min_hits) t.confirmed = true;

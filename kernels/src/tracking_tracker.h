@@ -76,7 +76,7 @@ class Tracker {
   Track& newTrack(int cls, int64_t now);
   void shadow();
   void believe(const PerceptTrackingFrame& f, double dt);
-  double bayes(const Track& t, double dt, bool measured) const;
+  double bayes(const Track& t, double dt, int measured) const;
   void bury(int64_t now);
   bool published(const Track& t) const;
   int publish(int64_t now, PerceptTrackingOutput& out);

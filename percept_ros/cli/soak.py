@@ -46,6 +46,7 @@ def soak(
     summary: dict[str, Any] = {**summarise(run.records, run.cameras), "resources": run.resources}
     summary["rss_slope_kb_per_1000"] = max((p["memory_slope_kb_per_1000"] for p in run.resources.values()), default=0.0)
     summary["notes"] = list(run.notes)
+    summary["command"] = f"percept soak --minutes {minutes:g} --seed {seed}" + (f" --faults {faults}" if kinds else "")
     (out / "summary.json").write_text(json_text.dumps(summary, indent=1) + "\n", encoding="utf-8")
     write_report(run.records, summary, out)
     for line in run.notes:

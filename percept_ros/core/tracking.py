@@ -25,6 +25,7 @@ from percept_ros.errors import StampError
 from percept_ros.native import pointer
 from percept_ros.types import F64, CameraView, Detections, Detections2D, ObjectClass, Tracks
 
+_WEAKER = 2
 _TRACK_FIELDS = tuple(name for name in Tracks.__slots__ if name not in ("stamp_ns", "frame_id"))
 
 
@@ -92,18 +93,21 @@ class Tracker:
         detections_2d: Mapping[str, Detections2D],
         views: Mapping[str, CameraView],
         fixed_SE3_base: F64 | None,
+        *,
+        weaker: bool = False,
     ) -> Tracks:
         """Advance to ``detections.stamp_ns``.
 
         detections: boxes in the base frame. detections_2d: camera -> boxes; cameras without a view are not used.
-        fixed_SE3_base: (4, 4) ego pose, None = not known now. Raises StampError for a stamp that is not newer than the
+        fixed_SE3_base: (4, 4) ego pose, None = not known now. weaker: a fallback detector measured, which sees less and scores
+        lower: its matches do not lower existence and its misses lower it slowly. Raises StampError for a stamp that is not newer than the
         last (refused and counted; nothing changes) and InputError for non-finite boxes.
         """
         pose = self._enter(detections.stamp_ns, fixed_SE3_base, detections.frame_id)
         seeing = [name for name in views if name in detections_2d]
         keep = [*self._lidar(detections), *self._cameras(seeing, detections_2d, views), pose]
         self._frame.fixed_SE3_base = pointer(pose)
-        self._frame.measured = 1
+        self._frame.measured = _WEAKER if weaker else 1
         tracks = self._run(detections.stamp_ns)
         del keep
         return tracks

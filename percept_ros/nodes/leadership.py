@@ -20,6 +20,7 @@ from percept_ros.pipeline import Pipeline
 from percept_ros.runtime.lease import Lease
 from percept_ros.types import Detections, Forecasts, FrameResult, SensorSet
 
+_REHEARSALS = 3
 _REHEARSE_SETS = 20
 """An idle standby runs every so many sets through its pipeline."""
 
@@ -40,7 +41,7 @@ class Leadership:
         self._lease, self._pipeline, self._pulse, self.standby = lease, pipeline, pulse, standby
         self._takeover_ns = int(config.fusion.takeover_ms * 1e6)
         self._fresh_ns = int(config.tracking.max_coast_s * 1e9)
-        self._idle_sets = 0
+        self._idle_sets, self._led = 0, False
 
     @property
     def leads(self) -> bool:
@@ -65,6 +66,7 @@ class Leadership:
     def take(self) -> None:
         """Become the one who publishes and go on with the tracks of the one before."""
         assert self._lease is not None
+        self._led = True
         state = self._lease.take(self._fresh_ns)
         if state is not None:
             self._restore(pickle.loads(state))
@@ -73,18 +75,23 @@ class Leadership:
         """Whether the set with ``stamp_ns`` is to be answered here; a leader that was passed over takes the lease back."""
         if self.leads:
             return True
-        if self.standby:
+        self._idle_sets += 1
+        if self.standby or self.rehearses():
             return False
         self.take()
         last_ns = self._pipeline.tracker.stamp_ns
         return last_ns is None or last_ns < stamp_ns
 
     def rehearses(self) -> bool:
-        """Whether an idle standby should run this set through and throw the answer away, so that its first is quick."""
-        if not self.standby:
-            return False
-        self._idle_sets += 1
-        return self._idle_sets <= 3 or self._idle_sets % _REHEARSE_SETS == 0
+        """Whether a set that is not answered should be run through and thrown away, so that the first answer is quick.
+
+        A leader that comes back while the standby publishes has time for a few; an idle standby does it now and then.
+        """
+        if self.standby:
+            return self._idle_sets <= _REHEARSALS or self._idle_sets % _REHEARSE_SETS == 0
+        assert self._lease is not None
+        covered = self._lease.used and self._lease.silent_ns() < self._takeover_ns
+        return covered and not self._led and self._idle_sets <= _REHEARSALS
 
     def state(self, result: FrameResult) -> bytes | None:
         """What to leave behind with ``result``; None without a lease."""

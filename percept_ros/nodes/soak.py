@@ -145,9 +145,10 @@ def _configured(job: SoakJob, topics: BagTopics) -> Config:
     budget = dataclasses.replace(config.budget, detect_ms=80.0)
     fusion = dataclasses.replace(config.fusion, standby=True)
     health = dataclasses.replace(config.health, pulse_ms=130.0, coast_limit_ms=2000.0)
+    tracking = dataclasses.replace(config.tracking, max_coast_s=3.0)
     realtime = dataclasses.replace(config.realtime, priority=job.priority)
     return dataclasses.replace(
-        config, detector=detector, budget=budget, realtime=realtime, fusion=fusion, health=health
+        config, detector=detector, budget=budget, realtime=realtime, fusion=fusion, health=health, tracking=tracking
     )
 
 
