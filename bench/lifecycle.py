@@ -49,7 +49,9 @@ class Outside:
         from lifecycle_msgs.srv import ChangeState
 
         service = f"{name}/change_state"
-        client = self._clients.setdefault(service, self.node.create_client(ChangeState, service))
+        if service not in self._clients:
+            self._clients[service] = self.node.create_client(ChangeState, service)
+        client = self._clients[service]
         if not client.wait_for_service(_CALL_S):
             raise RuntimeError(f"{service} is not there")
         started_s, done = time.perf_counter(), threading.Event()

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.ros
 
 
 def test_cycles_leak_nothing_and_keep_their_bounds() -> None:
-    words = [sys.executable, "-m", "percept_ros.cli.main", "bench", "lifecycle", "--cycles", "10", "--json"]
+    words = [sys.executable, "-m", "percept_ros.cli.main", "bench", "lifecycle", "--cycles", "6", "--json"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
