@@ -225,7 +225,9 @@ class ExperimentConfig:
 
     plan: str = setting("", "file of the plan; empty = no experiment", live=True)
     group: str = setting("", "group that shall answer; empty = as the plan says", live=True)
-    canary_share: float = setting(-1.0, "share of frames of the canary; negative = the plan's", low=-1.0, high=1.0, live=True)
+    canary_share: float = setting(
+        -1.0, "share of frames of the canary; negative = the plan's", low=-1.0, high=1.0, live=True
+    )
     vehicle: str = setting("", "vehicle id, for plans that deal groups by vehicle")
     watch_s: float = setting(2.0, "how often the plan's file is looked at; 0 = never", low=0.0, high=3600.0)
     log: str = setting("", "folder for the records that percept experiment report reads; empty = none")
@@ -242,7 +244,9 @@ class GatewayConfig:
     certificate: str = setting("", "TLS certificate chain (PEM); empty = no TLS")
     key: str = setting("", "TLS private key (PEM)")
     allowed_hosts: tuple[str, ...] = setting((), "further names in the Host header that are answered; * = any")
-    workers: int = setting(1, "pipelines beside one another, each with its own models; 0 = no inference", low=0, high=64)
+    workers: int = setting(
+        1, "pipelines beside one another, each with its own models; 0 = no inference", low=0, high=64
+    )
     queue: int = setting(8, "requests that may wait for a worker; more are refused with 429", low=1, high=10_000)
     deadline_ms: float = setting(500.0, "deadline of a request that names none", low=1.0, high=60000.0)
     longest_deadline_ms: float = setting(10000.0, "longest deadline that a request may name", low=1.0, high=600000.0)
@@ -285,11 +289,12 @@ class ObserveConfig:
     profile_window_s: float = setting(2.0, "length of a periodic profile", low=0.1, high=60.0)
     profile_keep: int = setting(48, "profiles kept; the oldest is removed", low=1, high=10000)
     baseline_file: str = setting("", "SQLite file of the drifting baselines; empty = none")
-    baseline_interval_s: float = setting(60.0, "over which a figure is averaged", low=1.0, high=3600.0)
-    baseline_trend_days: float = setting(3.0, "length of the trend window of the decomposition", low=0.5, high=30.0)
+    baseline_interval_s: float = setting(600.0, "over which a figure is averaged", low=1.0, high=3600.0)
+    baseline_trend_days: float = setting(4.0, "length of the trend window of the decomposition", low=0.5, high=30.0)
     baseline_sigma: float = setting(2.0, "deviation that counts", low=0.5, high=10.0)
-    baseline_n: int = setting(3, "deviating intervals, of baseline_m, that raise an event", low=1, high=100)
-    baseline_m: int = setting(4, "intervals looked back on", low=1, high=100)
+    baseline_n: int = setting(2, "deviating intervals, of baseline_m, that raise an event", low=1, high=100)
+    baseline_m: int = setting(3, "intervals looked back on", low=1, high=100)
+    baseline_acts: bool = setting(True, "use the next model while detection is unusually slow and the budget burns")
     availability: float = setting(
         0.99992, "of frames within the service level: its error budget is the rest", low=0.5, high=0.9999999
     )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 from rclpy.node import Node
 
 from percept_ros.config import ObserveConfig
 from percept_ros.nodes.complaints import Complaints
 from percept_ros.observe.meter import Meter, Samples
+from percept_ros.observe.profiles import Profiler, ProfileStore
 from percept_ros.observe.telemetry import Telemetry, open_telemetry
 from percept_ros.runtime import segment
 from percept_ros.runtime.ring_kernel import RingCounters
@@ -24,6 +26,9 @@ def node_telemetry(
     """Telemetry of a node, closed when ``held`` unwinds. Raises ConfigError for a bad tier."""
     name, warn = str(node.get_name()), node.get_logger().warning
     telemetry = held.enter_context(open_telemetry(config, name, port_offset=port_offset, warn=warn))
+    if config.enabled and config.profile_folder:
+        store = ProfileStore(Path(config.profile_folder).expanduser() / name, config.profile_keep)
+        telemetry.profiler = held.enter_context(Profiler(store, config.profile_every_s, config.profile_window_s))
     complaints.also = lambda source, reason, text: telemetry.log.say(
         "warning", f"drop/{source}/{reason}", text, fields={"source": source, "reason": reason}
     )

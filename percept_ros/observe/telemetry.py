@@ -24,6 +24,7 @@ from percept_ros.observe.resource import Identity, identify
 from percept_ros.observe.tier import Tier
 
 if TYPE_CHECKING:
+    from percept_ros.observe.profiles import Profiler
     from percept_ros.observe.prometheus import PrometheusServer
     from percept_ros.observe.sinks import Sink
 
@@ -50,6 +51,8 @@ class Telemetry:
         self._port_offset, self._warn = port_offset, warn
         self._registry: Any = None
         self._gc = GcWatch(self.meter)
+        self.profiler: Profiler | None = None
+        """Takes profiles of this process, where a folder for them is configured."""
         self.log = StructuredLog(self.identity, self.line)
 
     def start(self) -> Telemetry:
