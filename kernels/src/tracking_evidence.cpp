@@ -274,7 +274,7 @@ void Tracker::shadow() {
 
 // A weaker detector than the one that scores were calibrated with: its match does not lower belief, its miss says little.
 constexpr int kWeaker = 2;
-constexpr double kWeakerHalfLife = 6.0;
+constexpr double kSlower = 6.0;
 
 double Tracker::bayes(const Track& t, double dt, int measured) const {
   const Globals& g = p_.g;
@@ -284,7 +284,7 @@ double Tracker::bayes(const Track& t, double dt, int measured) const {
     const double odds = std::exp(g.gain * (t.score - logit(g.prior)));
     p = sigmoid(logit(p) + std::log(std::clamp(odds, weaker ? 1.0 : 0.5, 20.0)));
   } else if (!t.hit && !t.camera_hit) {
-    p *= std::exp2(-dt / (g.half_life_s * (weaker ? kWeakerHalfLife : 1.0)));
+    p *= std::exp2(-dt / (g.half_life_s * (weaker ? kSlower : 1.0)));
   }
   if (measured && t.camera_hit) p = sigmoid(logit(p) + std::log1p((g.camera_odds - 1) * t.camera_score));
   return std::clamp(p, g.low, g.high);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_text
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def soak(
     with progress_bar("soak") as update:
         run = run_soak(job, lambda _, done, total: update(done, total))
     summary: dict[str, Any] = {**summarise(run.records, run.cameras), "resources": run.resources}
-    summary["rss_slope_kb_per_1000"] = max((p["memory_slope_kb_per_1000"] for p in run.resources.values()), default=0.0)
+    summary |= growth(run.resources)
     summary["notes"] = list(run.notes)
     summary["command"] = f"percept soak --minutes {minutes:g} --seed {seed}" + (f" --faults {faults}" if kinds else "")
     (out / "summary.json").write_text(json_text.dumps(summary, indent=1) + "\n", encoding="utf-8")
@@ -58,6 +59,17 @@ def soak(
     note(f"report: {out / 'report.html'}")
     if summary["lies"] or summary["lost_tracks"] or summary["availability"] < 0.9999:
         raise typer.Exit(1)
+
+
+def growth(resources: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+    """Worst growth of the processes that lived through most of the run; None for memory when there is none."""
+    longest_s = max((figures["seconds"] for figures in resources.values()), default=0.0)
+    whole = [figures for figures in resources.values() if figures["seconds"] >= 0.8 * longest_s]
+    return {
+        "rss_slope_kb_per_1000": max((figures["memory_slope_kb_per_1000"] for figures in whole), default=None),
+        "threads_growth": max((figures["threads_growth"] for figures in whole), default=0),
+        "descriptors_growth": max((figures["descriptors_growth"] for figures in whole), default=0),
+    }
 
 
 def chosen_kinds(faults: str) -> tuple[str, ...]:

@@ -22,14 +22,20 @@ from percept_ros.config import Config
 from percept_ros.nodes.names import CAMERA_PREFIX as PREFIX
 from percept_ros.nodes.names import FUSION, STANDBY
 from percept_ros.nodes.spin import PRIORITY_VARIABLE
+from percept_ros.runtime.lease import lease_name, remove_lease
 from percept_ros.settings import to_dict
+from percept_ros.share import share
 
 _STOP_S = 8.0
+PROFILE_VARIABLE = "FASTRTPS_DEFAULT_PROFILES_FILE"
+SMALL_PROFILE = "config/fastdds_small.xml"
+_SMALL = ("fusion", "standby", "supervisor")
+"""Executables that exchange only small messages when frames lie in rings."""
 _LOOK_S = 0.02
 _START_PRIORITY = 1
 """Of a process that starts in a fleet with real-time priority: it has to be back soon, but runs behind the active ones."""
 _LONGEST_BACK_OFF_S = 5.0
-_STABLE_S = 10.0
+_STABLE_S = 4.0
 _MOST_QUICK = 8
 
 
@@ -123,7 +129,7 @@ class Fleet:
                 command(item, self._parameters, self._namespace, self._folder),
                 stdout=log,
                 stderr=log,
-                env=self._environment(),
+                env=self._environment(item),
                 start_new_session=True,
             )
         if self._config.realtime.priority:
@@ -131,9 +137,15 @@ class Fleet:
         self.processes[key] = process
         return process
 
-    def _environment(self) -> dict[str, str]:
-        priority = self._config.realtime.priority
-        return {**os.environ, "PYTHONUNBUFFERED": "1", **({PRIORITY_VARIABLE: str(priority)} if priority else {})}
+    def _environment(self, item: NodeProcess) -> dict[str, str]:
+        """With the package's own DDS profile, processes of small messages get the one without shared memory."""
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        if self._config.realtime.priority:
+            environment[PRIORITY_VARIABLE] = str(self._config.realtime.priority)
+        small = item.executable in _SMALL and self._config.fusion.inputs == "ring"
+        if small and environment.get(PROFILE_VARIABLE) == str(share("config/fastdds.xml")):
+            environment[PROFILE_VARIABLE] = str(share(SMALL_PROFILE))
+        return environment
 
     def _tend(self) -> None:
         """Start again what ended. Runs in a thread that lives as long as the fleet: it is the parent of what it starts."""
@@ -151,15 +163,22 @@ class Fleet:
                         self.lost[name] = status
                         del due[name]
                         continue
-                if now_s >= due[name][0]:
-                    self.start(item)
+                if now_s >= due[name][0] and self._started(item):
                     _, ended_ns = due.pop(name)
                     self.respawned.append(Respawned(name, ended_ns, time.monotonic_ns(), status))
+
+    def _started(self, item: NodeProcess) -> bool:
+        """Start a process again; False when the machine has no room for it now (disk, processes)."""
+        try:
+            self.start(item)
+        except OSError:
+            return False
+        return True
 
     def _pause_s(self, name: str, now_s: float) -> float:
         """How long to wait before a process that ended just now is started again; counts quick ends."""
         quick = self._quick[name] = self._quick.get(name, -1) + 1 if self._died_young(name, now_s) else 0
-        return min(_LONGEST_BACK_OFF_S, 0.2 * 2.0**quick) if quick else 0.0
+        return min(_LONGEST_BACK_OFF_S, 0.1 * 2.0**quick) if quick else 0.0
 
     def forgive(self) -> None:
         """Give every lost process new tries."""
@@ -185,6 +204,7 @@ class Fleet:
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+        remove_lease(lease_name(self._namespace))
         self._stack.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -21,13 +22,14 @@ from percept_ros.config import Config, load_config
 from percept_ros.detectors.drill import CALLS
 from percept_ros.errors import SetupError
 from percept_ros.inference.manifest import FILE_NAME, find_model
-from percept_ros.nodes.fleet import Fleet, node_plan
+from percept_ros.nodes.fleet import PROFILE_VARIABLE, SMALL_PROFILE, Fleet, node_plan
 from percept_ros.nodes.realtime import NAMESPACE, isolate_dds
 from percept_ros.nodes.soak_chaos import Chaos, Grounds
 from percept_ros.nodes.soak_watch import ResourceWatch
 from percept_ros.replay.bag_reader import BagReader
 from percept_ros.replay.discovery import BagTopics, discover
 from percept_ros.replay.simulated import record_drive
+from percept_ros.share import share
 from percept_ros.simulate.drive import SimulateConfig
 from percept_ros.soak.plan import LIDAR, Fault, Plan, make_plan
 from percept_ros.soak.records import Records, Restart, Struck, last_caller, read_answers, read_seen, read_sent
@@ -93,7 +95,8 @@ def run_soak(job: SoakJob, progress: Progress) -> SoakRun:
     with ExitStack() as stack:
         stack.callback(_keep_logs, logs, job.out / "logs")
         fleet = stack.enter_context(Fleet(node_plan(config), config, logs, NAMESPACE, respawn=True))
-        observer = stack.enter_context(_Helper("soak_observer", _observer_job(job), job.out))
+        small = {PROFILE_VARIABLE: str(share(SMALL_PROFILE))}
+        observer = stack.enter_context(_Helper("soak_observer", _observer_job(job), job.out, small))
         drive = stack.enter_context(_Helper("soak_drive", _drive_job(job, bag, topics), job.out))
         for helper in (observer, drive):
             helper.expect("ready", 30.0)
@@ -144,7 +147,7 @@ def _configured(job: SoakJob, topics: BagTopics) -> Config:
     detector = dataclasses.replace(config.detector, chain=(str(folder), *rest), worker_memory_mb=600.0)
     budget = dataclasses.replace(config.budget, detect_ms=80.0)
     fusion = dataclasses.replace(config.fusion, standby=True)
-    health = dataclasses.replace(config.health, pulse_ms=130.0, coast_limit_ms=2000.0)
+    health = dataclasses.replace(config.health, pulse_ms=130.0, coast_limit_ms=3000.0)
     tracking = dataclasses.replace(config.tracking, max_coast_s=3.0)
     realtime = dataclasses.replace(config.realtime, priority=job.priority)
     return dataclasses.replace(
@@ -209,8 +212,8 @@ def _keep_logs(logs: Path, kept: Path) -> None:
 class _Helper:
     """A process of the run beside the nodes; it ends when its standard input is closed."""
 
-    def __init__(self, module: str, job: dict[str, Any], out: Path) -> None:
-        self._module, self._out = module, out
+    def __init__(self, module: str, job: dict[str, Any], out: Path, environment: dict[str, str] | None = None) -> None:
+        self._module, self._out, self._environment = module, out, environment or {}
         self._job = out / f"{module}.json"
         self._job.write_text(json.dumps(job), encoding="utf-8")
         self._lines: list[str] = []
@@ -223,6 +226,7 @@ class _Helper:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
+            env={**os.environ, **self._environment},
             text=True,
             bufsize=1,
         )

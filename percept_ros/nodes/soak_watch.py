@@ -72,6 +72,7 @@ def _figures(table: np.ndarray[Any, Any]) -> dict[str, float]:
     span_s = max(1e-3, table[-1, 0] - table[0, 0])
     slope = float(np.polyfit(warm[:, 0] - warm[0, 0], warm[:, 1], 1)[0]) if len(warm) > 2 else 0.0
     return {
+        "seconds": round(span_s, 1),
         "memory_mb": round(float(table[-1, 1]) / 1024.0, 1),
         "memory_slope_kb_per_1000": round(slope * 100.0, 2),
         "threads_growth": int(warm[-1, 2] - warm[0, 2]),

@@ -40,7 +40,7 @@ def write_report(records: Records, summary: Mapping[str, Any], out: Path) -> Non
         _table(_COLUMNS, fault_rows(summary)),
         "<h2>Processes</h2>",
         _table(
-            ("process", "MB", "kB per 1000 frames", "threads +", "descriptors +", "CPU share"),
+            ("process", "seconds", "MB", "kB per 1000 frames", "threads +", "descriptors +", "CPU share"),
             [(name, *figures.values()) for name, figures in summary.get("resources", {}).items()],
         ),
     ]
