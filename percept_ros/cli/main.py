@@ -19,8 +19,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "evaluate": ("percept_ros.cli.evaluate", "score detection and tracking"),
     "train": ("percept_ros.cli.train", "train the shipped models again, or on your own data"),
     "models": ("percept_ros.cli.models", "list, check, build, quantise and time models"),
+    "experiment": ("percept_ros.cli.experiment", "models against one another: groups, shadows, canaries, report"),
     "gateway": ("percept_ros.cli.gateway", "HTTP front: inference, health, figures, live page"),
     "soak": ("percept_ros.cli.soak", "real processes under planned faults, scored from outside"),
+    "profile": ("percept_ros.cli.profile", "profiles of running nodes, as flame graphs"),
     "bench": ("percept_ros.cli.bench", "measure against a peer in the same run"),
 }
 """Verb -> (module with a Typer ``app``, one line of help)."""

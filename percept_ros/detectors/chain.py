@@ -15,6 +15,7 @@ from functools import partial
 
 import numpy as np
 
+from percept_ros.config import ExperimentConfig
 from percept_ros.detectors.detector import Detector
 from percept_ros.detectors.shadow import Subject, known_call
 from percept_ros.errors import InferenceError, ModelError, NonFiniteOutput, WorkerDied
@@ -137,6 +138,9 @@ class DetectorChain:
 
     def ask(self, group: str = "", shadow: str = "") -> None:
         """Wishes for the next frame: experiment groups that shall answer it, and see it. A chain alone has no groups."""
+
+    def configure(self, experiment: ExperimentConfig) -> None:
+        """Take over changed parameters of an experiment, from any thread. A chain alone has none."""
 
     def _candidates(self) -> list[_Link]:
         now_ns = time.monotonic_ns()

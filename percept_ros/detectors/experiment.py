@@ -50,10 +50,11 @@ class ExperimentDetector(DetectorChain):
     def __init__(
         self, config: ExperimentConfig, open_group: OpenGroup, *, wait: bool = False, shadow_ms: float = 1000.0
     ) -> None:
+        self._setup: _Setup | None = None
+        self._first_rank = 0
         super().__init__([])
         self._config, self._open_group, self._wait, self._shadow_ms = config, open_group, wait, shadow_ms
         self._file = PlanFile(config.plan)
-        self._setup: _Setup | None = None
         self._next: _Setup | None = None
         self._retired: list[_Setup] = []
         self._asked = ("", "")
@@ -218,6 +219,17 @@ class ExperimentDetector(DetectorChain):
         return self._arm.rank if self._arm else 0
 
     @property
+    def first_rank(self) -> int:
+        """Members before it are skipped, in every group."""
+        return self._first_rank
+
+    @first_rank.setter
+    def first_rank(self, rank: int) -> None:
+        self._first_rank = rank
+        for arm in self._arms.values():
+            arm.first_rank = rank
+
+    @property
     def models(self) -> tuple[str, ...]:
         """Models of all groups, as ``group/model``."""
         return tuple(f"{name}/{model}" for name, arm in self._arms.items() for model in arm.models)
@@ -282,6 +294,7 @@ class ExperimentDetector(DetectorChain):
             if self._setup is not None:
                 self._retired.append(self._setup)
             self._setup, self._next = self._next, None
+            self.first_rank = self._first_rank
         if self._setup is None:
             raise InferenceError("experiment is used before load or after close")
         return self._setup

@@ -1,4 +1,4 @@
-"""Records of an experiment: one line a frame and group, and the frames on which answers differ most."""
+"""Records of an experiment: one line a frame and group, and the frames on which its answers differ most."""
 
 from __future__ import annotations
 
@@ -115,10 +115,10 @@ class ExperimentLog:
 
     def picture(self, record: Record, sensors: SensorSet, against: Detections, here: Detections) -> None:
         """Keep the frame when it is one of those on which this group differs most. Not for the hot path."""
-        if self._folder is None or record.disagreement <= 0.0:
+        if self._folder is None or not against.boxes.size + here.boxes.size:
             return
         worst = self._worst.setdefault(record.group, [])
-        entry = (record.disagreement, record.stamp_ns)
+        entry = (difference(record), record.stamp_ns)
         if len(worst) >= WORST and entry <= worst[0]:
             return
         heapq.heappush(worst, entry)
@@ -140,6 +140,11 @@ class ExperimentLog:
             if self._file is not None:
                 self._file.close()
                 self._file = None
+
+
+def difference(record: Record) -> float:
+    """What frames are ranked by: objects first, then how far and how sure the matched ones are apart."""
+    return record.disagreement + 0.1 * record.offset_m + 0.1 * abs(record.score)
 
 
 def _save(file: Path, record: Record, sensors: SensorSet, against: Detections, here: Detections) -> None:

@@ -222,6 +222,7 @@ class Gateway:
             "faults": perceiver.faults(),
             "models": [list(p.detector.models) for p in perceiver.pipelines],
             "breakers": [list(p.breakers) for p in perceiver.pipelines],
+            "experiment": [state for p in perceiver.pipelines if (state := getattr(p.detector, "state", None))],
             "refused_models": [reason for p in perceiver.pipelines for reason in p.detector.refused],
             "sessions": len(perceiver.sessions),
             "viewers": self.feed.viewers,

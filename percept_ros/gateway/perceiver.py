@@ -7,6 +7,7 @@ ladder) is a session's, and requests of one session are run in order, one at a t
 from __future__ import annotations
 
 import dataclasses
+import logging
 import threading
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from percept_ros.build import build_pipeline
 from percept_ros.config import Config
 from percept_ros.core.prediction import extrapolate, predict_classical
 from percept_ros.core.tracking import Tracker
+from percept_ros.detectors.experiment_metrics import watch_experiment
 from percept_ros.errors import EngineClosed, ResourceExhausted
 from percept_ros.gateway.answer import frame_answer
 from percept_ros.gateway.runner import Done, Job, Runner, Seen, Session
@@ -29,6 +31,7 @@ from percept_ros.observe.telemetry import Telemetry
 from percept_ros.pipeline import Pipeline
 from percept_ros.types import Detections, Forecasts, FrameResult, Mode, SensorSet, Tracks
 
+_log = logging.getLogger(__name__)
 Build = Callable[[Config], Pipeline]
 LATENCIES = 1000
 
@@ -83,7 +86,10 @@ class Perceiver:
         return self._looking_on or self._scheduler is not None
 
     def _make_runner(self) -> Runner:
-        runner = Runner(self.config, self._build(self.config), FrameRecorder(self.telemetry), self._seen)
+        pipeline = self._build(self.config)
+        if not self._runners:
+            watch_experiment(pipeline.detector, self.telemetry.meter, _log.warning)
+        runner = Runner(self.config, pipeline, FrameRecorder(self.telemetry), self._seen)
         self._runners.append(runner)
         return runner
 

@@ -138,6 +138,7 @@ class Runner:
         if job.session is None:
             session.reset()
         pipeline = self._take_up(session)
+        pipeline.detector.ask(job.group, job.shadow)
         frame = self._recorder.begin((), job.arrived_ns, TraceContext.parse(job.trace))
         sensors = dataclasses.replace(read.sensors, trace=frame.packed)
         result = pipeline.process(sensors, sensors.stamp_ns, deadline_ns=job.deadline_ns)

@@ -20,6 +20,7 @@ from percept_ros.core.prediction import extrapolate
 from percept_ros.core.sync import Synchroniser
 from percept_ros.core.sync_types import SyncedSet, SyncSettings
 from percept_ros.detectors.chain import DetectorChain
+from percept_ros.detectors.experiment_metrics import watch_experiment
 from percept_ros.errors import InputError, PerceptError, StampError, TransformError
 from percept_ros.health.probes import ProbeState
 from percept_ros.msg import ObstacleTrackArray
@@ -82,6 +83,7 @@ class FusionNode(Component):
         if self.recorder is not None:
             self.pipeline.watch_calls(self.recorder.call)
             watch_breakers(self.telemetry.meter, lambda: self.pipeline.breakers)
+        watch_experiment(self.pipeline.detector, self.telemetry.meter, self.get_logger().warning)
         self.pipeline.hold(self.held)
         self.pipeline.on_fault = lambda stage, exc: self.complaints.drop(stage, type(exc).__name__, str(exc))
         if self.config.health.shadow_period_s:
@@ -104,6 +106,10 @@ class FusionNode(Component):
         if self._transforms is not None:
             held.callback(self._transforms.close)
         self._extrinsics = Extrinsics(self.config, self._transforms)
+
+    def apply(self, config: Config) -> None:
+        """Live settings: those of experiments."""
+        self.pipeline.detector.configure(config.experiment)
 
     def _build(self) -> Pipeline:
         return build_pipeline(self.config)

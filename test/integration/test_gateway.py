@@ -266,6 +266,29 @@ def test_a_full_queue_answers_429_and_a_stuck_worker_504(drive: list[SensorSet])
         assert made.perceiver.entered == 0
 
 
+def test_groups_are_asked_for_by_header_and_named_in_the_answer(tmp_path: Path, drive: list[SensorSet]) -> None:
+    plan = "{name: x, control: a, groups: {a: {chain: [geometric]}, b: {chain: [geometric]}, c: {chain: [geometric]}}, shadow: [c]}"
+    (tmp_path / "plan.yaml").write_text(plan)
+    experiment = replace(Config().experiment, plan=str(tmp_path / "plan.yaml"), watch_s=0.0)
+    with Server(make_gateway(replace(configured(), experiment=experiment))) as server:
+        wait_until_ready(server.url)
+        with httpx.Client(base_url=server.url, timeout=30.0) as client:
+            body = body_of(drive[0], images=False)
+            usual, asked = (
+                post(client, body),
+                post(client, body, x_ab_test_group="b", traceparent=f"00-{5:032x}-{7:016x}-01"),
+            )
+            assert (usual.headers["x-ab-result"], usual.json()["group"]) == ("a", "a")
+            assert (asked.headers["x-ab-result"], asked.json()["group"]) == ("b", "b")
+            assert asked.json()["trace_id"] == f"{5:032x}"
+            assert post(client, body, x_ab_test_group="nobody").headers["x-ab-result"] == "a"
+            assert post(client, body, x_ab_test_group="no body").status_code == 400
+            text = client.get("/metrics").text
+            assert 'ab_result="b",path="/v1/perceive",status="200"' in text
+            assert "percept_experiment_frames_total" in text
+            assert client.get("/status").json()["experiment"][0]["answered"] == {"a": 2, "b": 1}
+
+
 def test_a_token_is_asked_for(tmp_path: Path) -> None:
     secret = "a-token-of-enough-length"
     (tmp_path / "token").write_text(secret + "\n")
