@@ -1,6 +1,6 @@
 """How well drifting baselines find shifts: synthetic months with seasons, drift, steps and spikes.
 
-Each series has a daily and a weekly rhythm, slow drift, noise of known sigma, spikes of one interval, one lasting step,
+Each series has a daily rhythm, slow drift, noise of known sigma, spikes of one interval, one lasting step,
 and shifts of exactly 3 sigma that last two hours, at random times from the second week on. A shift is found when an event
 is raised within three intervals of its beginning. A false alarm is an event outside every shift, step and spike-free
 interval that follows them. A restart in the middle must change nothing.
@@ -35,15 +35,15 @@ class Series:
     spikes: tuple[int, ...]
 
 
-def make_series(days: int, interval_s: float, seed: int) -> Series:
-    """One synthetic metric, in milliseconds."""
+def make_series(days: int, interval_s: float, seed: int, weekly: float = 0.0) -> Series:
+    """One synthetic metric, in milliseconds. weekly: largest amplitude of a weekly rhythm, sigma."""
     rng = np.random.default_rng(seed)
     count = int(days * DAY_S / interval_s)
     at = np.arange(count) * interval_s / DAY_S
     sigma = 1.0
     amplitude, phase = rng.uniform(2.0, 12.0), rng.uniform(0, 2 * np.pi)
     season = amplitude * np.sin(2 * np.pi * at + phase) + 0.4 * amplitude * np.sin(4 * np.pi * at + 2 * phase)
-    weekend = rng.uniform(0.0, 0.5) * np.sin(2 * np.pi * at / 7 + phase)
+    weekend = rng.uniform(0.0, weekly) * np.sin(2 * np.pi * at / 7 + phase)
     drift = rng.uniform(-0.12, 0.12) * at
     values = 60.0 + season + weekend + drift + rng.normal(0, sigma, count)
     a_day = int(DAY_S / interval_s)
@@ -99,13 +99,13 @@ def judge(series: Series, events: list[BaselineEvent], interval_s: float, days: 
     }
 
 
-def run(*, days: int = 60, series: int = 8, interval_s: float = 600.0, seed: int = 1000) -> dict[str, Any]:
+def run(*, days: int = 60, series: int = 8, interval_s: float = 600.0, seed: int = 1000, weekly: float = 0.0) -> dict[str, Any]:
     """Watch ``series`` metrics for ``days`` days each, the first one also with restarts."""
     settings = BaselineSettings(interval_s=interval_s)
     results = []
     with tempfile.TemporaryDirectory() as folder:
         for index in range(series):
-            made = make_series(days, interval_s, seed + index)
+            made = make_series(days, interval_s, seed + index, weekly)
             events = watch(made, settings, Path(folder) / f"{index}.db", restart=False)
             results.append(judge(made, events, interval_s, days))
             if index == 0:
