@@ -249,6 +249,49 @@ def drilled(folder: Path) -> Path:
     return folder
 
 
+def camera_model(folder: Path) -> Path:
+    """A 2D model of YOLOv8's shapes whose whole network is one pooling: it sees nothing, quickly."""
+    import hashlib
+
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    folder.mkdir()
+    nodes = [
+        helper.make_node("AveragePool", ["images"], ["c"], kernel_shape=[8, 8], strides=[8, 8]),
+        helper.make_node("Concat", ["c", "c"], ["d"], axis=1),
+        helper.make_node("Reshape", ["d", "s"], ["output0"]),
+    ]
+    weights = [numpy_helper.from_array(np.int64([0, 6, -1]), "s")]
+    inputs = [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["B", 3, 64, 96])]
+    outputs = [helper.make_tensor_value_info("output0", TensorProto.FLOAT, ["B", 6, 96])]
+    graph = helper.make_graph(nodes, "small", inputs, outputs, weights)
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    onnx.save(made, str(folder / "small.onnx"))
+    shape = {"images": [-1, 3, 64, 96], "output0": [-1, 6, 96]}
+    box = {"width_px": 96, "height_px": 64, "channels": "rgb", "scale": 1 / 255, "anchor": "centre"}
+    tree = {
+        "name": "small",
+        "version": "1",
+        "kind": "detector2d",
+        "classes": ["person", "car"],
+        "class_map": {"person": "pedestrian", "car": "car"},
+        "inputs": [{"name": "images", "shape": shape["images"], "dtype": "float32"}],
+        "outputs": [{"name": "output0", "shape": shape["output0"], "dtype": "float32"}],
+        "preprocess": {"kind": "letterbox", "params": box},
+        "postprocess": {"kind": "yolov8", "params": {"score_threshold": 0.99}},
+        "artefacts": [
+            {
+                "file": "small.onnx",
+                "format": "onnx",
+                "sha256": hashlib.sha256((folder / "small.onnx").read_bytes()).hexdigest(),
+            }
+        ],
+    }
+    (folder / "model.yaml").write_text(yaml.safe_dump(tree))
+    return folder
+
+
 def test_every_fallback_is_seen_and_left_again(probe: Any, tmp_path: Path) -> None:
     from percept_ros.msg import ObstacleTrackArray, PerceptionStatus
     from percept_ros.nodes.status import STATUS_QOS
@@ -256,7 +299,11 @@ def test_every_fallback_is_seen_and_left_again(probe: Any, tmp_path: Path) -> No
     model = drilled(tmp_path / "drilled")
     wanted = config(
         cameras={"front": {"topic": "/front/image", "extrinsic": CAMERA}},
-        detector={"chain": [str(model), "lidar_pillars", "geometric"], "isolation": "thread"},
+        detector={
+            "chain": [str(model), "lidar_pillars", "geometric"],
+            "camera_model": str(camera_model(tmp_path / "camera_model")),
+            "isolation": "thread",
+        },
         sync={"deadline_ms": 400.0},
         health={
             "pulse_ms": 1500.0,
@@ -266,6 +313,7 @@ def test_every_fallback_is_seen_and_left_again(probe: Any, tmp_path: Path) -> No
             "breaker_open_ms": 100.0,
             "breaker_max_open_ms": 200.0,
             "shadow_period_s": 0.0,
+            "semantic": {"weights": {"agreement": 0.0}},  # what the little network sees is chance
         },
     )
     arrays: list[Any] = []
@@ -299,14 +347,15 @@ def test_every_fallback_is_seen_and_left_again(probe: Any, tmp_path: Path) -> No
         wait_for(seen(Mode.FULL), "FULL after the model is well")
         assert steer(probe, "set-mode", "GEOMETRIC").accepted
         wait_for(seen(Mode.GEOMETRIC), "GEOMETRIC when held there")
-        assert arrays[-1].model_id == "geometric"
+        wait_for(lambda: arrays[-1].model_id == "geometric", "no network to be used")
         assert steer(probe, "set-mode", "auto").accepted
         wait_for(seen(Mode.FULL), "FULL after the hold")
         sensors.lidar = False
-        wait_for(seen(Mode.COASTING), "COASTING without the LiDAR (no model reads the camera)")
+        wait_for(seen(Mode.CAMERA_ONLY), "CAMERA_ONLY without the LiDAR")
+        sensors.camera = False
+        wait_for(seen(Mode.COASTING), "COASTING without any sensor")
         wait_for(seen(Mode.STALE), "STALE beyond the coasting limit")
         assert not arrays[-1].tracks
-        sensors.camera = False
         wait_for(lambda: newest()["fusion"][0] != "active", "the node to leave Active", 60.0)
         sensors.lidar = sensors.camera = True
         wait_for(seen(Mode.FULL), "FULL after all", 90.0)
