@@ -16,7 +16,7 @@ from percept_ros.errors import SetupError
 SIMULATION_SHARE = 0.25
 CALIBRATION_SCANS = 40
 HELD_OUT_SCANS, HELD_OUT_SEEDS = 120, 900
-"""Scans that decide what a score means, and how far their seed is from that of training."""
+"""Scans that decide what a score means (at most), and how far their seed is from that of training."""
 
 
 class _Group(LazyGroup):
@@ -71,7 +71,7 @@ def lidar_pillars(
         scans, steps = _fit_into(minutes, folder, seed)
     fill(folder, scans, seed, note)
     metrics: dict[str, Any] = {"scans": scans, **train(folder, out, Recipe(seed=seed, steps=steps), note, resume)}
-    metrics |= _export(out, folder, seed)
+    metrics |= _export(out, folder, seed, min(scans, HELD_OUT_SCANS))
     result = {"checkpoint": str(out / "checkpoint.pt"), "model": str(out / "model"), "metrics": metrics}
     if as_json:
         emit_json(result)
@@ -96,7 +96,7 @@ def _fit_into(minutes: float, folder: Path, seed: int) -> tuple[int, int]:
     return scans, steps
 
 
-def _export(out: Path, scans: Path, seed: int) -> dict[str, Any]:
+def _export(out: Path, scans: Path, seed: int, held_out_scans: int) -> dict[str, Any]:
     """Find what scores mean on scans of another seed, and write the model folder."""
     from percept_ros.train.bird_eye_network import BirdEyeNetwork
     from percept_ros.train.calibrate import best_scores
@@ -104,7 +104,7 @@ def _export(out: Path, scans: Path, seed: int) -> dict[str, Any]:
     from percept_ros.train.simulated import fill
 
     checkpoint, held_out = out / "checkpoint.pt", out / "held_out"
-    fill(held_out, HELD_OUT_SCANS, seed + HELD_OUT_SEEDS, note)
+    fill(held_out, held_out_scans, seed + HELD_OUT_SEEDS, note)
     scores = best_scores(load_averaged(BirdEyeNetwork(), checkpoint), sorted(held_out.glob("*.npz")))
     files = sorted(scans.glob("*.npz"))[:CALIBRATION_SCANS]
     report = export_folder(lidar_order(checkpoint, files, working_scores=scores), out / "model")

@@ -26,7 +26,7 @@ class Augmentation:
     beams_probability: float = 0.25
     jitter_sigma_m: float = 0.02
     jitter_probability: float = 0.25
-    sector_probability: float = 0.25
+    sector_probability: float = 0.4
     canopy_probability: float = 0.5
     canopies_most: int = 12
 

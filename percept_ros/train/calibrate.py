@@ -47,13 +47,13 @@ def _answers(network: BirdEyeNetwork, image: F32) -> tuple[F32, F32]:
 
 
 def _best(judged: Judged) -> float:
-    """The score with the best F1; the working score itself where there is nothing to find."""
+    """The score with the best F1; the working score itself where nothing is found."""
     objects = len(judged.reference_score)
     if not objects:
         return WORKING_SCORE
     right = np.array([(judged.reference_score >= s).sum() for s in _SCORES])
     said = np.array([(judged.scores >= s).sum() for s in _SCORES])
-    return float(_SCORES[np.argmax(2.0 * right / (said + objects))])
+    return float(_SCORES[np.argmax(2.0 * right / (said + objects))]) if right.any() else WORKING_SCORE
 
 
 @torch.no_grad()
