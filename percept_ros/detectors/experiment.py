@@ -8,37 +8,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from percept_ros.config import ExperimentConfig
 from percept_ros.detectors.chain import DetectorChain
 from percept_ros.detectors.experiment_log import ANSWER, ExperimentLog, Record
 from percept_ros.detectors.experiment_plan import PlanFile, remember_stop, stopped_before
-from percept_ros.detectors.experiment_shadow import ShadowFrame, ShadowRunner
+from percept_ros.detectors.experiment_setup import OpenGroup, Setup, prepare
+from percept_ros.detectors.experiment_shadow import ShadowFrame
 from percept_ros.detectors.shadow import Subject
 from percept_ros.errors import InferenceError, ModelError, PerceptError, WorkerDied
-from percept_ros.inference.experiment import GroupPlan, Plan, route
-from percept_ros.inference.experiment_artefacts import fallback_note
+from percept_ros.inference.experiment import Plan, route
 from percept_ros.inference.experiment_canary import CanaryTest
 from percept_ros.types import Detections, SensorSet
-
-OpenGroup = Callable[[str, GroupPlan, Plan], DetectorChain]
-"""Group, what the plan says of it, the plan -> its chain, not loaded."""
-
-
-@dataclass(slots=True)
-class _Setup:
-    """Everything that belongs to one plan; exchanged as a whole."""
-
-    plan: Plan
-    arms: Mapping[str, DetectorChain]
-    notes: Mapping[str, str]
-    shadow: ShadowRunner | None
-    canary: CanaryTest | None
-    frames: int = 0
-    answered: dict[str, int] = field(default_factory=dict)
 
 
 class ExperimentDetector(DetectorChain):
@@ -50,13 +33,13 @@ class ExperimentDetector(DetectorChain):
     def __init__(
         self, config: ExperimentConfig, open_group: OpenGroup, *, wait: bool = False, shadow_ms: float = 1000.0
     ) -> None:
-        self._setup: _Setup | None = None
+        self._setup: Setup | None = None
         self._first_rank = 0
         super().__init__([])
         self._config, self._open_group, self._wait, self._shadow_ms = config, open_group, wait, shadow_ms
         self._file = PlanFile(config.plan)
-        self._next: _Setup | None = None
-        self._retired: list[_Setup] = []
+        self._next: Setup | None = None
+        self._retired: list[Setup] = []
         self._asked = ("", "")
         self._arm: DetectorChain | None = None
         self._trouble = ""
@@ -85,7 +68,7 @@ class ExperimentDetector(DetectorChain):
             self._watcher.join(30.0)
             self._watcher = None
         for setup in [s for s in (self._setup, self._next) if s is not None] + self._retired:
-            _close(setup)
+            setup.close()
         self._setup = self._next = self._arm = None
         self._retired = []
         self.log.close()
@@ -108,7 +91,7 @@ class ExperimentDetector(DetectorChain):
         self._show(setup, ShadowFrame(sensors, found, self.group, ms, self._lookers(setup, also)))
         return found
 
-    def _choose(self, setup: _Setup, sensors: SensorSet, wished: str) -> str:
+    def _choose(self, setup: Setup, sensors: SensorSet, wished: str) -> str:
         plan, config = setup.plan, self._config
         wished = wished or config.group
         stopped = setup.canary is not None and setup.canary.stopped
@@ -118,7 +101,7 @@ class ExperimentDetector(DetectorChain):
         return route(plan, key, setup.arms.keys(), canary_share=config.canary_share, stopped=stopped)
 
     def _answer(
-        self, setup: _Setup, sensors: SensorSet, deadline_ns: int | None, begin_ns: int
+        self, setup: Setup, sensors: SensorSet, deadline_ns: int | None, begin_ns: int
     ) -> tuple[Detections, float]:
         control, group, why = setup.plan.control, self.group, ""
         if group != control:
@@ -131,7 +114,7 @@ class ExperimentDetector(DetectorChain):
 
     def _run(
         self,
-        setup: _Setup,
+        setup: Setup,
         group: str,
         sensors: SensorSet,
         deadline_ns: int | None,
@@ -152,7 +135,7 @@ class ExperimentDetector(DetectorChain):
             record = Record(sensors.stamp_ns, group, ANSWER, not error, round(ms, 3), count, arm.model, error, fallback)
             self._judge(setup, record)
 
-    def _judge(self, setup: _Setup, record: Record) -> None:
+    def _judge(self, setup: Setup, record: Record) -> None:
         self.log.add(record)
         setup.answered[record.group] = setup.answered.get(record.group, 0) + record.ok
         canary = setup.canary
@@ -166,7 +149,7 @@ class ExperimentDetector(DetectorChain):
                 canary.control(record.ms)
         self._tell_stop(setup, canary, before)
 
-    def _compared(self, setup: _Setup, record: Record) -> None:
+    def _compared(self, setup: Setup, record: Record) -> None:
         """A shadow was compared: where it is the control group on a frame of the canary, the canary is judged by it."""
         canary = setup.canary
         if canary is None or {record.group, record.against} != {canary.plan.group, setup.plan.control}:
@@ -176,14 +159,14 @@ class ExperimentDetector(DetectorChain):
             canary.compared(record.disagreement)
         self._tell_stop(setup, canary, before)
 
-    def _tell_stop(self, setup: _Setup, canary: CanaryTest, before: bool) -> None:
+    def _tell_stop(self, setup: Setup, canary: CanaryTest, before: bool) -> None:
         if canary.stopped and not before:
             remember_stop(self._file.path, setup.plan, canary.reason)
             self.on_change(
                 f"canary '{canary.plan.group}' is stopped, its frames go back to '{setup.plan.control}': {canary.reason}"
             )
 
-    def _lookers(self, setup: _Setup, also: str) -> tuple[str, ...]:
+    def _lookers(self, setup: Setup, also: str) -> tuple[str, ...]:
         """Groups that shall see this frame beside the one that answered."""
         if setup.shadow is None:
             return ()
@@ -195,7 +178,7 @@ class ExperimentDetector(DetectorChain):
             wanted.append(also)
         return tuple(name for name in dict.fromkeys(wanted) if name in setup.shadow.groups and name != self.group)
 
-    def _show(self, setup: _Setup, frame: ShadowFrame) -> None:
+    def _show(self, setup: Setup, frame: ShadowFrame) -> None:
         if setup.shadow is not None and frame.groups:
             setup.shadow.offer(frame, wait=self._wait)
 
@@ -274,11 +257,15 @@ class ExperimentDetector(DetectorChain):
         """Look whether the plan changed, and load the new one. Raises ConfigError or ModelError, and then nothing changes."""
         plan = self._file.changed(self._setup.plan.sha256 if self._setup else "")
         if plan is not None:
-            self._next = self._prepare(plan)
+            made = self._prepare(plan)
+            with self._lock:
+                unused, self._next = self._next, made
+            if unused is not None:
+                unused.close()
             self._trouble = ""
             self.on_change(f"experiment '{plan.name}' ({plan.sha256[:8]}) is loaded and takes over with the next frame")
         while self._retired:
-            _close(self._retired.pop())
+            self._retired.pop().close()
 
     def _watch(self) -> None:
         while not self._stop.wait(self._config.watch_s):
@@ -289,46 +276,20 @@ class ExperimentDetector(DetectorChain):
                     self._trouble = str(exc)
                     self.on_change(f"the experiment stays as it was: {exc}")
 
-    def _current(self) -> _Setup:
+    def _current(self) -> Setup:
         if self._next is not None:
-            if self._setup is not None:
-                self._retired.append(self._setup)
-            self._setup, self._next = self._next, None
+            with self._lock:
+                before, self._setup, self._next = self._setup, self._next, None
+            if before is not None:
+                self._retired.append(before)
             self.first_rank = self._first_rank
         if self._setup is None:
             raise InferenceError("experiment is used before load or after close")
         return self._setup
 
-    def _prepare(self, plan: Plan) -> _Setup:
-        canary = plan.canary
-        arms, notes = self._open(plan, [name for name in plan.groups if _may_answer(plan, name)])
-        if plan.control not in arms:
-            for arm in arms.values():
-                arm.close()
-            raise ModelError(f"control group '{plan.control}' cannot be used: {notes[plan.control]}")
-        looking = list(dict.fromkeys([*plan.shadow, *([plan.control] if canary else [])]))
-        seconds, more = self._open(plan, looking)
-        setup = _Setup(plan, arms, {**more, **notes}, None, None)
-        if seconds:
-            setup.shadow = ShadowRunner(seconds, self.log, lambda r: self._compared(setup, r), self._shadow_ms)
-        if canary is not None and canary.group in arms:
-            setup.canary = CanaryTest(canary, stopped=stopped_before(self._file.path, plan))
-        return setup
-
-    def _open(self, plan: Plan, names: Sequence[str]) -> tuple[dict[str, DetectorChain], dict[str, str]]:
-        """Loaded chains, and what is to be said about each group."""
-        chains, notes = {}, {}
-        for name in names:
-            chain = self._open_group(name, plan.groups[name], plan)
-            try:
-                chain.load()
-            except (ModelError, WorkerDied) as exc:
-                notes[name] = f"left out, its frames go to '{plan.control}': {exc}"
-                continue
-            chains[name] = chain
-            if note := _note(chain, name, plan):
-                notes[name] = note
-        return chains, notes
+    def _prepare(self, plan: Plan) -> Setup:
+        stopped = stopped_before(self._file.path, plan)
+        return prepare(plan, self._open_group, self.log, self._compared, shadow_ms=self._shadow_ms, stopped=stopped)
 
     @property
     def state(self) -> dict[str, Any]:
@@ -362,28 +323,6 @@ class ExperimentDetector(DetectorChain):
         }
 
 
-def _may_answer(plan: Plan, name: str) -> bool:
-    """Whether a group may answer frames, if only when asked for by name: all but those that only look on."""
-    canary = plan.canary is not None and name == plan.canary.group
-    return name == plan.control or canary or plan.groups[name].share > 0.0 or name not in plan.shadow
-
-
-def _note(chain: DetectorChain, name: str, plan: Plan) -> str:
-    """What is not as the plan has it: a member left out, another artefact than the first."""
-    said = list(chain.refused)
-    folder = plan.root / name
-    if not plan.groups[name].chain and (folder / "model.yaml").exists() and chain.rank == 0:
-        said += [text for text in [fallback_note(folder, chain.artefact_sha256)] if text]
-    return "; ".join(said)
-
-
 def _first_half(deadline_ns: int | None, begin_ns: int) -> int | None:
     """Until when a group may try, so that the control group can still answer."""
     return None if deadline_ns is None else begin_ns + (deadline_ns - begin_ns) // 2
-
-
-def _close(setup: _Setup) -> None:
-    if setup.shadow is not None:
-        setup.shadow.close()
-    for arm in setup.arms.values():
-        arm.close()

@@ -16,7 +16,7 @@ from percept_ros.detectors.compare import Difference
 from percept_ros.types import F32, Detections, SensorSet
 
 ANSWER, SHADOW = "answer", "shadow"
-RECENT, WORST, DRAWN_POINTS = 5000, 6, 20_000
+RECENT, WORST, DRAWN_POINTS, LEAST_DIFFERENCE = 5000, 6, 20_000, 1e-4
 LINES, FRAMES = "records.jsonl", "worst"
 MAX_LINES = 2_000_000
 
@@ -115,7 +115,7 @@ class ExperimentLog:
 
     def picture(self, record: Record, sensors: SensorSet, against: Detections, here: Detections) -> None:
         """Keep the frame when it is one of those on which this group differs most. Not for the hot path."""
-        if self._folder is None or not against.boxes.size + here.boxes.size:
+        if self._folder is None or difference(record) < LEAST_DIFFERENCE:
             return
         worst = self._worst.setdefault(record.group, [])
         entry = (difference(record), record.stamp_ns)

@@ -15,7 +15,7 @@ from percept_ros.detectors.experiment_log import ANSWER, FRAMES, LINES, Record, 
 from percept_ros.errors import RecordingError
 from percept_ros.evaluate.experiment import summarise
 
-SEEN_SCORE = 0.1
+SEEN_SCORE = 0.2
 
 
 def write_report(folder: Path, out: Path, *, control: str = "", state: dict[str, Any] | None = None) -> dict[str, Any]:

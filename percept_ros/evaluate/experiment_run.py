@@ -14,7 +14,8 @@ import yaml
 from percept_ros.build import build_pipeline, group_opener
 from percept_ros.config import Config
 from percept_ros.detectors.chain import DetectorChain
-from percept_ros.detectors.experiment import ExperimentDetector, OpenGroup
+from percept_ros.detectors.experiment import ExperimentDetector
+from percept_ros.detectors.experiment_setup import OpenGroup
 from percept_ros.errors import ConfigError
 from percept_ros.evaluate.experiment_report import write_report
 from percept_ros.inference.experiment import GroupPlan, Plan
