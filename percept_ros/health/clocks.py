@@ -1,6 +1,7 @@
 """Whether the clocks of the sensors agree: by how much each one's stamps moved against the others.
 
-The least delay from stamp to arrival over a while is the transport alone; it moves when a sensor's clock moves. What
+The least delay from stamp to arrival over a while is the transport alone; it moves when a sensor's clock moves. A busy
+machine makes delays longer, so a longer one must last for three periods. What
 moves for most sensors alike is the clock of this machine. Source: minimum filter of D. Mills, NTP (RFC 5905, clock filter).
 """
 
@@ -8,19 +9,20 @@ from __future__ import annotations
 
 import math
 import statistics
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 
 _LEAST = 8
 
 
 @dataclass(slots=True)
 class _Delays:
-    """Least delays of one sensor: in the period at hand, in the last full one, and usual. periods: full ones so far."""
+    """Least delays of one sensor: in the period at hand, in the last full ones, and usual. periods: full ones so far."""
 
     period: int = 0
     number: int = 0
     least_ns: float = math.inf
-    last_ns: float = math.inf
+    recent_ns: deque[float] = field(default_factory=lambda: deque(maxlen=3))
     usual_ns: float = math.inf
     periods: int = 0
 
@@ -47,14 +49,14 @@ class ClockSkew:
             return
         if seen.periods < self._learn:
             seen.usual_ns = min(seen.usual_ns, seen.least_ns)
-        seen.last_ns = seen.least_ns
+        seen.recent_ns.append(seen.least_ns)
         seen.periods += 1
 
     def skew_ns(self) -> dict[str, float]:
         """Sensor -> how far its clock moved against the others, positive = behind; only those that speak and are known."""
         newest = max((seen.period for seen in self._sensors.values()), default=0)
         moved = {
-            name: seen.last_ns - seen.usual_ns
+            name: min(seen.recent_ns) - seen.usual_ns
             for name, seen in self._sensors.items()
             if seen.periods > self._learn and newest - seen.period <= 1
         }

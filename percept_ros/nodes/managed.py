@@ -113,6 +113,11 @@ class ManagedNode:
             return 0.0
         return now_s - self._silent_since_s
 
+    def excuse(self) -> None:
+        """Count silence from now on only."""
+        if self._silent_since_s is not None:
+            self._silent_since_s = time.monotonic()
+
     def recover(self) -> None:
         """Take it through deactivate and cleanup before it goes up again; this uses up a try."""
         self.recovering, self._silent_since_s = True, None

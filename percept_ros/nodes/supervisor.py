@@ -30,8 +30,10 @@ from percept_ros.nodes.supervisor_state import SupervisorState
 from percept_ros.srv import Steer
 
 _POLL_S = 0.1
-_HUNG_S = 1.5
+_HUNG_S = 2.5
 """Silence beyond the lease of the heartbeat after which a node is recovered."""
+_LATE_S = 1.0
+"""A supervisor that comes round this late could not hear anybody; silence until then says nothing."""
 _STEER_LIMIT_S = 30.0
 
 
@@ -50,6 +52,7 @@ class Supervisor(Node):
         if self.fleet is not None:
             names = self.fleet.managed
         self._told: set[str] = set()
+        self._polled_s = time.monotonic()
         self.managed = [ManagedNode(self, name, retries, self._step) for name in names]
         self._settled = threading.Condition()
         self.last_order = ""
@@ -122,6 +125,10 @@ class Supervisor(Node):
 
     def _poll(self) -> None:
         now_s = time.monotonic()
+        if now_s - self._polled_s > _LATE_S:
+            for node in self.managed:
+                node.excuse()
+        self._polled_s = now_s
         for node in self.managed:
             node.look()
             if node.silent_s(now_s) > _HUNG_S:
