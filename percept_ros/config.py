@@ -290,7 +290,7 @@ class ObserveConfig:
     profile_keep: int = setting(48, "profiles kept; the oldest is removed", low=1, high=10000)
     baseline_file: str = setting("", "SQLite file of the drifting baselines; empty = none")
     baseline_interval_s: float = setting(600.0, "over which a figure is averaged", low=1.0, high=3600.0)
-    baseline_trend_days: float = setting(4.0, "length of the trend window of the decomposition", low=0.5, high=30.0)
+    baseline_trend_days: float = setting(6.0, "length of the trend window of the decomposition", low=0.5, high=30.0)
     baseline_sigma: float = setting(2.0, "deviation that counts", low=0.5, high=10.0)
     baseline_n: int = setting(2, "deviating intervals, of baseline_m, that raise an event", low=1, high=100)
     baseline_m: int = setting(3, "intervals looked back on", low=1, high=100)

@@ -21,9 +21,9 @@ from percept_ros.health.seasonal import DAY_S, Seasonal, fit_seasonal
 
 _CLIP, _SPIKE, _SPIKE_WEIGHT, _USUAL = 3.5, 6.0, 2.4, 3.0
 _NEARLY = 0.95
-_LIFT = 2.5
+_LIFT = 1.0
 """A lasting difference is taken up by the level at this rate a day, between and beside the fits."""
-_WINDOW_DAYS, _MEMORY_DAYS = 7, 14
+_WINDOW_DAYS, _MEMORY_DAYS = 7, 28
 _REFIT_S = 3 * 3600.0
 _ADOPT_S = DAY_S
 
@@ -36,7 +36,7 @@ class BaselineSettings:
     sigma: float = 2.0
     n: int = 2
     m: int = 3
-    trend_days: float = 4.0
+    trend_days: float = 6.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +136,7 @@ class BaselineMonitor:
         if metric.rows and slot <= metric.rows[-1].slot:
             return None  # the clock went back, or this interval is known
         expected, z = self._compare(metric, at_s, value)
+        since = metric.raised_slot
         event = self._judge(metric, slot, at_s, value, expected, z)
         usual = metric.raised_slot is None and (z is None or abs(z) < _USUAL)
         if usual and z is not None:
@@ -144,8 +145,8 @@ class BaselineMonitor:
         with self._store.transaction():
             metric.rows.append(row)
             self._store.put_interval(name, row, slot - self._kept)
-            if event is not None and event.kind == "adopted":
-                self._shift(metric, value - expected)
+            if event is not None and event.kind == "adopted" and since is not None:
+                self._adopt_level(metric, since)
             self._learn(metric, slot)
             self._store.put_state(name, metric.state())
             if event is not None:
@@ -193,13 +194,14 @@ class BaselineMonitor:
             return "cleared"
         return "adopted" if slot - metric.raised_slot >= self._adopt else ""
 
-    def _shift(self, metric: _Metric, by: float) -> None:
-        """A new level became usual: the learned past moves with it."""
-        values = [row.value - row.learned for row in list(metric.rows)[-self._adopt // 2 :]]
-        by = float(np.median(values)) if values else by
-        moved = [row._replace(learned=row.learned + by) for row in metric.rows]
-        metric.rows = deque(moved, maxlen=self._kept)
-        self._store.shift_learned(metric.name, by)
+    def _adopt_level(self, metric: _Metric, from_slot: int) -> None:
+        """The level since ``from_slot`` became usual: the learned past moves to it."""
+        gaps = np.array([row.value - row.learned for row in metric.rows if row.slot >= from_slot])
+        middle = float(np.median(gaps))
+        reach = 3.0 * metric.model.sigma if metric.model is not None else np.inf
+        by = float(np.mean(np.clip(gaps, middle - reach, middle + reach)))
+        metric.rows = deque((_adopted(row, by, from_slot) for row in metric.rows), maxlen=self._kept)
+        self._store.adopt(metric.name, by, from_slot)
         metric.recent, metric.fitted_slot, metric.lift = [], -1, 0.0
 
     def _learn(self, metric: _Metric, slot: int) -> None:
@@ -218,6 +220,12 @@ class BaselineMonitor:
                 metric.recent = []
             metric.model = fitted
         metric.fitted_slot = slot
+
+
+def _adopted(row: Row, by: float, from_slot: int) -> Row:
+    if row.slot < from_slot:
+        return row._replace(learned=row.learned + by)
+    return row._replace(learned=row.value, usual=1)
 
 
 def _departs(recent: list[float], mean: float, set_: BaselineSettings) -> bool:

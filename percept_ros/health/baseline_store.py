@@ -94,9 +94,14 @@ class BaselineStore:
         self._base.execute("INSERT OR REPLACE INTO interval VALUES (?, ?, ?, ?, ?, ?)", (metric, *row))
         self._base.execute("DELETE FROM interval WHERE metric = ? AND slot < ?", (metric, keep_from))
 
-    def shift_learned(self, metric: str, by: float) -> None:
-        """Move the learned history of a metric to a new level."""
-        self._base.execute("UPDATE interval SET learned = learned + ? WHERE metric = ?", (by, metric))
+    def adopt(self, metric: str, by: float, from_slot: int) -> None:
+        """Move what was learned before ``from_slot`` to a new level; from there on take values as they came."""
+        self._base.execute(
+            "UPDATE interval SET learned = learned + ? WHERE metric = ? AND slot < ?", (by, metric, from_slot)
+        )
+        self._base.execute(
+            "UPDATE interval SET learned = value, usual = 1 WHERE metric = ? AND slot >= ?", (metric, from_slot)
+        )
 
     def put_state(self, metric: str, state: dict[str, Any]) -> None:
         """Replace the state of a metric."""

@@ -24,6 +24,7 @@ from percept_ros.detectors.experiment_metrics import watch_experiment
 from percept_ros.errors import InputError, PerceptError, StampError, TransformError
 from percept_ros.health.probes import ProbeState
 from percept_ros.msg import ObstacleTrackArray
+from percept_ros.nodes.baselines import Finding, open_baselines
 from percept_ros.nodes.complaints import Complaints
 from percept_ros.nodes.component import Component
 from percept_ros.nodes.ego import EgoMotion
@@ -83,6 +84,7 @@ class FusionNode(Component):
         if self.recorder is not None:
             self.pipeline.watch_calls(self.recorder.call)
             watch_breakers(self.telemetry.meter, lambda: self.pipeline.breakers)
+        open_baselines(self.telemetry, held, self._on_finding)
         watch_experiment(self.pipeline.detector, self.telemetry.meter, self.get_logger().warning)
         self.pipeline.hold(self.held)
         self.pipeline.on_fault = lambda stage, exc: self.complaints.drop(stage, type(exc).__name__, str(exc))
@@ -106,6 +108,11 @@ class FusionNode(Component):
         if self._transforms is not None:
             held.callback(self._transforms.close)
         self._extrinsics = Extrinsics(self.config, self._transforms)
+
+    def _on_finding(self, finding: Finding) -> None:
+        """Detect with the next model while detection is slower than usual and the error budget burns."""
+        if self.config.observe.baseline_acts:
+            self.pipeline.hold(max(self.held, finding.asked))
 
     def apply(self, config: Config) -> None:
         """Live settings: those of experiments."""
