@@ -7,6 +7,7 @@ node holds no resources.
 
 from __future__ import annotations
 
+import signal
 import tempfile
 import threading
 import time
@@ -27,7 +28,7 @@ _CALL_S = 60.0
 class Outside:
     """Calls lifecycle services and waits for the answers."""
 
-    def __init__(self, stack: ExitStack) -> None:
+    def __init__(self, stack: ExitStack, logs: Path, processes: dict[str, Any]) -> None:
         import rclpy
         from rclpy.executors import SingleThreadedExecutor
 
@@ -42,6 +43,18 @@ class Outside:
         stack.callback(thread.join, 5.0)
         stack.callback(executor.shutdown)
         self._clients: dict[str, Any] = {}
+        self._logs, self._processes = logs, processes
+
+    def _dump(self, name: str) -> None:
+        """End a node that hangs so that it writes down where all its threads stand."""
+        process = self._processes[name]
+        process.send_signal(signal.SIGABRT)
+        process.wait(_CALL_S)
+
+    def _log(self, name: str) -> str:
+        """The last lines that a node wrote, to be told with a failure."""
+        file = self._logs / f"{name.rpartition('/')[2]}.log"
+        return "\n" + "\n".join(file.read_text(encoding="utf-8").splitlines()[-80:]) if file.is_file() else ""
 
     def change(self, name: str, transition: int) -> float:
         """Seconds that one transition of a node took. Raises RuntimeError when it fails."""
@@ -57,8 +70,11 @@ class Outside:
         started_s, done = time.perf_counter(), threading.Event()
         future = client.call_async(ChangeState.Request(transition=Transition(id=transition)))
         future.add_done_callback(lambda _: done.set())
-        if not done.wait(_CALL_S) or not future.result().success:
-            raise RuntimeError(f"transition {transition} of {name} failed or took more than {_CALL_S:.0f} s")
+        if not done.wait(_CALL_S):
+            self._dump(name)
+            raise RuntimeError(f"transition {transition} of {name} took more than {_CALL_S:.0f} s{self._log(name)}")
+        if not future.result().success:
+            raise RuntimeError(f"transition {transition} of {name} failed{self._log(name)}")
         return time.perf_counter() - started_s
 
 
@@ -70,7 +86,7 @@ def run(*, cycles: int = 500, isolation: str = "thread", model: str = "geometric
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="percept-lifecycle-")))
         processes = _start(stack, folder, isolation, model)
-        outside = Outside(stack)
+        outside = Outside(stack, folder, processes)
         spent, counted = _cycle(outside, processes, cycles)
         return _result(cycles, isolation, model, spent, counted)
     raise AssertionError("unreachable")
