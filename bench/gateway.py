@@ -47,10 +47,13 @@ def run(
     deadline_ms: float = 500.0,
     beams: int = 32,
     model: str = "geometric",
+    warm_calls: int = 700,
     fuzz_calls: int = 2000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """load: arrivals over capacity. beams: of the simulated sweep that is sent. fuzz_calls: 0 = no made-up calls."""
+    """load: arrivals over capacity. beams: of the simulated sweep that is sent. warm_calls: before memory is looked at: the
+    telemetry keeps the last 600 frames. fuzz_calls: 0 = no made-up calls.
+    """
     frame = next(simulate_drive(SimulateConfig(seconds=0.1, cameras=0, beams=beams), seed)).sensors
     body = body_of(frame)
     settings = {
@@ -61,7 +64,7 @@ def run(
     with served(settings) as (url, process):
         host, port = urlsplit(url).hostname or "", urlsplit(url).port or 0
         caller = Caller(host, port, body, deadline_ms)
-        asyncio.run(closed_loop(caller, workers, 2.0))
+        asyncio.run(fill(caller, workers, warm_calls))
         capacity = asyncio.run(closed_loop(caller, workers, max(4.0, seconds / 5)))
         pressed = asyncio.run(open_loop(caller, load * capacity, seconds, process, seed))
         made_up = fuzzed(url, fuzz_calls, body, seed)
@@ -124,6 +127,20 @@ class Caller:
         for _, writer in self._idle:
             writer.close()
         self._idle.clear()
+
+
+async def fill(caller: Caller, callers: int, calls: int) -> None:
+    """Make ``calls`` calls, for a minute at most."""
+    left, until = calls, time.perf_counter() + 60.0
+
+    async def one() -> None:
+        nonlocal left
+        while left > 0 and time.perf_counter() < until:
+            left -= 1
+            await caller.call()
+
+    await asyncio.gather(*(one() for _ in range(callers)))
+    caller.close()
 
 
 async def closed_loop(caller: Caller, callers: int, seconds: float) -> float:

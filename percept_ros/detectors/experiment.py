@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from percept_ros.config import ExperimentConfig
@@ -282,6 +282,7 @@ class ExperimentDetector(DetectorChain):
                 before, self._setup, self._next = self._setup, self._next, None
             if before is not None:
                 self._retired.append(before)
+                _report_calls_as(before, self.members)
             self.first_rank = self._first_rank
         if self._setup is None:
             raise InferenceError("experiment is used before load or after close")
@@ -321,6 +322,14 @@ class ExperimentDetector(DetectorChain):
                 "bounds": list(canary.bounds),
             },
         }
+
+
+def _report_calls_as(before: Setup, members: Sequence[Any]) -> None:
+    """Calls of the new workers are reported where those of the old ones were."""
+    old = [member for arm in before.arms.values() for member in arm.members if hasattr(member, "on_call")]
+    for member in members:
+        if old and hasattr(member, "on_call"):
+            member.on_call = old[0].on_call
 
 
 def _first_half(deadline_ns: int | None, begin_ns: int) -> int | None:
