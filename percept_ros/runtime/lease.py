@@ -129,8 +129,9 @@ class Lease:
 
 
 def lease_name(namespace: str) -> str:
-    """Name of the lease of the nodes in a ROS namespace."""
-    return namespace.strip("/").replace("/", "-") or "root"
+    """Name of the lease of the nodes in a ROS namespace of this process's DDS domain."""
+    domain = os.environ.get("ROS_DOMAIN_ID") or "0"
+    return f"{domain}.{namespace.strip('/').replace('/', '-') or 'root'}"
 
 
 def remove_lease(name: str) -> None:

@@ -78,13 +78,15 @@ def test_a_holder_killed_in_the_middle_of_a_publication_blocks_nobody(name: str)
         assert given == [2], "the number that was taken is not given again"
 
 
-def test_close_gives_the_lease_back_and_names_are_plain(name: str) -> None:
+def test_close_gives_the_lease_back_and_names_are_plain(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     held = Lease(name)
     held.take(FRESH_NS)
     held.close()
     held.close()
-    assert lease_name("/percept/left") == "percept-left"
-    assert lease_name("/") == "root"
+    monkeypatch.setenv("ROS_DOMAIN_ID", "7")
+    assert lease_name("/percept/left") == "7.percept-left"
+    monkeypatch.delenv("ROS_DOMAIN_ID")
+    assert lease_name("/") == "0.root"
 
 
 def test_no_room_is_said(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
