@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -20,7 +21,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from ros_harness import wait_for
 
 from percept_ros.config import Config, load_config
+from percept_ros.health.baseline_store import BaselineStore
 from percept_ros.nodes.realtime import play_through_nodes, with_transports
+from percept_ros.observe.profiles import ProfileStore
 from percept_ros.replay.bag_reader import BagReader
 from percept_ros.replay.discovery import discover
 from percept_ros.replay.simulated import record_drive
@@ -51,6 +54,10 @@ def settings(receiver: Receiver, port: int, folder: Path) -> dict[str, Any]:
             "files": str(folder / "telemetry"),
             "sample_share": 0.0,  # only the tail decision brings traces here
             "push_s": 0.5,
+            "profile_folder": str(folder / "profiles"),
+            "profile_every_s": 1.0,
+            "profile_window_s": 0.2,
+            "baseline_file": str(folder / "baselines.db"),
         },
     }
 
@@ -185,3 +192,13 @@ def test_the_slowed_frame_is_marked_and_only_violations_are_traced(played: tuple
     violations = {s.labels["sla_violation"]: s.value for s in counts}
     assert violations["true"] >= 1
     assert families["percept_sla_violations"].samples[0].value == violations["true"]
+
+
+def test_profiles_and_baselines_of_the_fusion_node_are_kept(played: tuple[Receiver, Scraper, Path]) -> None:
+    _, scraper, folder = played
+    assert ProfileStore(folder / "profiles" / "fusion").entries()
+    assert BaselineStore(folder / "baselines.db").moved_aside is None
+    assert "percept_error_budget_left_ratio" in scraper.texts["fusion"]
+    lines = (folder / "telemetry" / "fusion" / "logs.jsonl").read_text().splitlines()
+    late = next(line for line in map(json.loads, lines) if line["event"] == "sla_violation")
+    assert late["trace_id"] in {span.trace_id for spans in played[0].traces().values() for span in spans}
