@@ -152,7 +152,7 @@ class Supervisor(Node):
     def _step(self) -> None:
         """Move the first node that is not where it should be; later ones wait for it. A lost cause holds nobody up."""
         now_s = time.monotonic()
-        for node in reversed(self.managed) if self._goal is Goal.DOWN else self.managed:
+        for node in self.managed if self._goal is Goal.ACTIVE else reversed(self.managed):
             if node.step(self._goal, now_s):
                 self._told.discard(node.name)
             elif not self._given_up(node) and not self._is_lost(node.name):
