@@ -272,8 +272,7 @@ void Tracker::shadow() {
     }
 }
 
-// A weaker detector than the one that scores were calibrated with: its match does not lower belief, its miss says little.
-constexpr int kWeaker = 2;
+// Of belief while a weaker detector measures: its match does not lower it, its miss says little.
 constexpr double kSlower = 6.0;
 
 double Tracker::bayes(const Track& t, double dt, int measured) const {

@@ -205,13 +205,22 @@ void Tracker::take(Track& t, Detection& d, int64_t now) {
   t.measured_ns = t.lidar_ns = now;
 }
 
-void Tracker::giveBirth(int64_t now) {
+// Whether a confirmed track is so near that a weaker detector may mean it under another class or shape.
+bool Tracker::covered(const Detection& d) const {
+  constexpr double kReachM = 2.5;
+  return std::any_of(tracks_.begin(), tracks_.end(), [&](const Track& t) {
+    return t.confirmed && std::hypot(t.x[0] - d.m.box[0], t.x[1] - d.m.box[1]) < kReachM;
+  });
+}
+
+void Tracker::giveBirth(const PerceptTrackingFrame& f) {
   for (Detection& d : dets_) {
     const ClassParameters& c = p_.c[d.cls];
     if (d.track >= 0 || d.score < c.birth_score) continue;
+    if (f.measured == kWeaker && covered(d)) continue;
     if (tracks_.size() >= static_cast<size_t>(p_.g.max_tracks)) return;
     d.track = static_cast<int>(tracks_.size());
-    Track& t = newTrack(d.cls, now);
+    Track& t = newTrack(d.cls, f.stamp_ns);
     std::copy(d.probs, d.probs + kClasses, t.probs);
     start(t, c, d.m);
     t.sensors = d.sensors;
@@ -244,7 +253,7 @@ int Tracker::step(const PerceptTrackingFrame& f, PerceptTrackingOutput& out) {
   associate(false);
   for (Detection& d : dets_)
     if (d.track >= 0) take(tracks_[d.track], d, f.stamp_ns);
-  giveBirth(f.stamp_ns);
+  giveBirth(f);
   if (f.measured) countEvidence(f, dt);
   look(f, dt);
   refreshGround();

@@ -30,6 +30,9 @@ struct Detection {
 constexpr int kBands = 4;
 constexpr double kBandEnd[kBands - 1] = {15, 30, 50};  // metres
 
+// Value of PerceptTrackingFrame::measured: by a weaker detector than the one that scores were calibrated with.
+constexpr int kWeaker = 2;
+
 struct Consistency {
   double matches, sum, freedom, beyond, log_likelihood;
 };
@@ -61,7 +64,8 @@ class Tracker {
   void take(Track& t, Detection& d, int64_t now);
   void judgeSpeed(const Track& t, const double* probs, double* judged) const;
   void takeClass(Track& t, const double* probs);
-  void giveBirth(int64_t now);
+  void giveBirth(const PerceptTrackingFrame& f);
+  bool covered(const Detection& d) const;
   void countEvidence(const PerceptTrackingFrame& f, double dt);
   void look(const PerceptTrackingFrame& f, double dt);
   void projectAll(const PerceptTrackingFrame& f, int camera);

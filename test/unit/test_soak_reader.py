@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -83,3 +85,22 @@ def test_a_state_that_is_not_sound_is_refused_and_changes_nothing() -> None:
         with pytest.raises(InputError, match="saved state"):
             tracker.kernel.restore(state)
     np.testing.assert_array_equal(tracked(tracker, range(6, 8)).id, before.id)
+
+
+def test_a_weaker_detector_names_no_new_track_beside_a_confirmed_one_and_wears_it_down_slowly() -> None:
+    tracker = Tracker(TrackingConfig(max_coast_s=5.0), seed=1)
+    known = tracked(tracker, range(12)).id
+    for step in range(12, 24):
+        weak = detections(step)
+        weak.boxes[:, :2] += [[0.0, 1.8], [0.0, 1.8]]
+        weak.class_probabilities[:] = np.eye(8)[7]  # a pedestrian where the car is
+        weak.scores[:] = 0.3
+        tracks = tracker.step(weak, {}, {}, np.eye(4), weaker=True)
+    assert set(map(bytes, tracks.id)) == set(map(bytes, known))
+    assert (tracks.existence > 0.5).all()
+    far = detections(24)
+    far.boxes[:, 1] += 30.0
+    for step in range(24, 30):
+        far = replace(far, stamp_ns=10**9 + step * 10**8)
+        tracks = tracker.step(far, {}, {}, np.eye(4), weaker=True)
+    assert len(tracks) == 4, "what is new elsewhere is born"
