@@ -6,7 +6,7 @@ A plan is one YAML file, read whole and strictly; changing the experiment is rep
     control: fp32                      # answers whatever no other group takes
     groups:
       fp32: {chain: [lidar_pillars, geometric], precision: fp32}
-      int8: {chain: [lidar_pillars, geometric], precision: int8, share: 0.2}
+      int8: {chain: [lidar_pillars, geometric], precision: int8}
       next: {}                         # models/next/{model}_{runtime}_{precision}.{ext}
     shadow: [next]                     # sees the same frames; compared, never published
     canary: {group: int8, share: 0.05}
@@ -104,6 +104,8 @@ def problems(plan: Plan) -> list[str]:
     canary = plan.canary
     if canary and canary.group == plan.control:
         found.append(f"canary '{canary.group}' is the control group: there is nothing to compare it with")
+    if canary and canary.group in plan.groups and plan.groups[canary.group].share:
+        found.append(f"group '{canary.group}' is the canary: give its share there, not in groups")
     total = sum(group.share for name, group in plan.groups.items() if name != plan.control)
     total += canary.share if canary else 0.0
     if total > 1.0 + 1e-9:

@@ -52,6 +52,7 @@ def test_a_plan_is_read_with_its_folder_and_hash(tmp_path: Path) -> None:
         ("shadow: [int8]", "shadow: [x]", "'shadow' names group 'x'"),
         ("group: int8", "group: fp32", "is the control group"),
         ("share: 0.3", "share: 0.9", "sum up to 1.1"),
+        ("precision: int8}", "precision: int8, share: 0.1}", "give its share there"),
         ("share: 0.3", "sahre: 0.3", "did you mean 'share'"),
         ("share: 0.2}", "share: 0.2, slow_ok: 0.5}", "must be below slow_bad"),
         ("soft:", "../up:", "must be named by letters"),
