@@ -10,7 +10,7 @@ namespace {
 constexpr double kBorder = 3.0;       // pixels: a camera box this near to the border may be cut
 constexpr double kDeepest = 120.0;    // metres
 constexpr double kExplained = 0.3;    // overlap with a track's projection that explains a camera box
-constexpr double kSameGuess = 6.0;    // looks at one object share the error of its depth: each counts less
+constexpr double kSameGuess = 2.0;    // looks at one object share the error of its depth: each counts less
 
 }  // namespace
 
@@ -163,8 +163,8 @@ bool Tracker::locate(const PerceptTrackingFrame& f, int camera, const double* b,
   const double unknown[2] = {std::nan(""), std::nan("")};
   m = measurement(box, unknown, 1.0, ego_, c);
   m.radial_var = c.camera_depth * m.range_m * c.camera_depth * m.range_m;
-  m.tangent_var = (0.2 + 0.01 * m.range_m) * (0.2 + 0.01 * m.range_m);
-  m.height_var = m.tangent_var;
+  m.tangent_var = (0.1 + 0.003 * m.range_m) * (0.1 + 0.003 * m.range_m);
+  m.height_var = (0.2 + 0.01 * m.range_m) * (0.2 + 0.01 * m.range_m);
   m.yaw_var = 0.1;
   m.size_var = 0.25;
   return true;

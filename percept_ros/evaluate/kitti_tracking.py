@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,6 +141,15 @@ def _view_arrays(calibration: Calibration) -> dict[str, npt.NDArray[Any]]:
     }
 
 
+_NOTHING: tuple[npt.NDArray[Any], ...] = (
+    np.zeros(0, np.int64),
+    np.zeros(0, np.int64),
+    np.zeros(0, np.int64),
+    np.zeros(0),
+    np.zeros((0, 7)),
+)
+
+
 class SequenceRun:
     """Tracks one sequence frame by frame through the kernel, with addresses prepared beforehand."""
 
@@ -173,29 +182,42 @@ class SequenceRun:
             frames.append(frame)
         return frames
 
-    def results(self) -> dict[str, TrackRows]:
-        """Published tracks: label -> rows. ``seconds`` is the processor time of the tracking calls alone."""
+    def published(self) -> dict[str, npt.NDArray[Any]]:
+        """Published tracks of all frames: frames, numbers, classes, existence (N,), boxes (N, 7) in the base frame.
+
+        ``seconds`` is the processor time of the tracking calls alone.
+        """
         frames = self._frames()
         addresses = [ctypes.addressof(f) for f in frames]
-        out, parts = self.kernel.out, []
-        step, spent = self.kernel.step, 0.0
+        out, step, spent = self.kernel.out, self.kernel.step, 0.0
+        parts: list[tuple[npt.NDArray[Any], ...]] = [_NOTHING]
         for k, address in enumerate(addresses):
             started = time.thread_time()
             n = step(address)
             spent += time.thread_time() - started
             if n:
                 which = np.argmax(out["class_probabilities"][:n], axis=1)
-                parts.append(
-                    (
-                        np.full(n, k),
-                        out["number"][:n].copy(),
-                        out["boxes"][:n].copy(),
-                        out["existence"][:n].copy(),
-                        which,
-                    )
-                )
+                kept = (out[name][:n].copy() for name in ("number", "existence", "boxes"))
+                parts.append((np.full(n, k), which, *kept))
         self.seconds = spent
-        return self._rows(parts)
+        joined = (np.concatenate(p) for p in zip(*parts, strict=True))
+        rows = dict(zip(("frames", "classes", "numbers", "existence", "boxes"), joined, strict=True))
+        rows["boxes"] = self._to_base(rows["frames"], rows["boxes"])
+        return rows
+
+    def results(self) -> dict[str, TrackRows]:
+        """Published tracks that the camera could see: label -> rows."""
+        all_of = self.published()
+        view = self.sequence.calibration.view
+        boxes_px, in_view = project_boxes(all_of["boxes"], base_projection(view), view.width_px, view.height_px)
+        scores = np.round(all_of["existence"], SCORE_DECIMALS)
+        rows = {}
+        for label, kind in CLASSES.items():
+            k = in_view & (all_of["classes"] == kind)
+            rows[label] = TrackRows(
+                all_of["frames"][k], all_of["numbers"][k], all_of["boxes"][k], boxes_px[k], scores[k]
+            )
+        return rows
 
     def evidence(self) -> Evidence:
         """All live tracks in every frame, published or not."""
@@ -209,27 +231,6 @@ class SequenceRun:
         return Evidence(
             frame_ids, numbers, classes, features.reshape(-1, len(FEATURES)), self._to_base(frame_ids, boxes), existence
         )
-
-    def _rows(self, parts: Sequence[tuple[npt.NDArray[Any], ...]]) -> dict[str, TrackRows]:
-        if not parts:
-            nothing = (
-                np.zeros(0, np.int64),
-                np.zeros(0, np.int64),
-                np.zeros((0, 7)),
-                np.zeros(0),
-                np.zeros(0, np.int64),
-            )
-            parts = [nothing]
-        frames, numbers, boxes, existence, which = (np.concatenate(p) for p in zip(*parts, strict=True))
-        boxes = self._to_base(frames, boxes)
-        view = self.sequence.calibration.view
-        boxes_px, in_view = project_boxes(boxes, base_projection(view), view.width_px, view.height_px)
-        scores = np.round(existence, SCORE_DECIMALS)
-        rows = {}
-        for label, kind in CLASSES.items():
-            k = in_view & (which == kind)
-            rows[label] = TrackRows(frames[k], numbers[k], boxes[k], boxes_px[k], scores[k])
-        return rows
 
     def _to_base(self, frames: I64, boxes: F64) -> F64:
         """Fixed-frame boxes -> base frame of each row's frame."""

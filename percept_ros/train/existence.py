@@ -38,7 +38,7 @@ class Recipe:
     members: int = 1
     decay: float = 1e-3
     ignored_weight: float = 0.3
-    easy_share: float = 0.15
+    easy_share: float = 0.05
 
 
 CAMERA_FEATURES = tuple(f for f in FEATURES if f.startswith("camera"))

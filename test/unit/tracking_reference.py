@@ -497,7 +497,7 @@ class ReferenceTracker:
         if m := self.locate(box_px, t.kind, view, pose):
             radial = (m.box[:2] - pose[:2, 3]) / m.range_m
             along, across = radial @ m.R @ radial, np.trace(m.R) - radial @ m.R @ radial
-            m.R = self.polar(radial, 6 * along, across)
+            m.R = self.polar(radial, 2 * along, across)
             self.update(t, m)
 
     def locate(self, box_px: np.ndarray, kind: int, view: CameraView, pose: np.ndarray) -> Seen | None:
@@ -514,9 +514,9 @@ class ReferenceTracker:
         yaw = np.arctan2(pose[1, 0], pose[0, 0])
         box = np.array([*centre, c.usual_length_m, c.usual_width_m, c.usual_height_m, yaw])
         m = self.measure(box, 1.0, np.zeros(0), view.bit, kind, pose[:3, 3])
-        across = (0.2 + 0.01 * m.range_m) ** 2
+        across = (0.1 + 0.003 * m.range_m) ** 2
         m.R = self.polar((box[:2] - pose[:2, 3]) / m.range_m, (c.camera_depth * m.range_m) ** 2, across)
-        m.height_var, m.yaw_var, m.size_var = across, 0.1, 0.25
+        m.height_var, m.yaw_var, m.size_var = (0.2 + 0.01 * m.range_m) ** 2, 0.1, 0.25
         return m
 
     def occlude(self, depth: dict[int, float]) -> None:
