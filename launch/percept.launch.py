@@ -26,11 +26,10 @@ ARGUMENTS = {
 }
 
 
-def cameras(params_file: str) -> list[str]:
-    """Camera names of a parameter file."""
+def settings(params_file: str) -> dict:
+    """The nested settings of a parameter file."""
     tree = yaml.safe_load(Path(params_file).read_text(encoding="utf-8")) or {}
-    inner = next((v["ros__parameters"] for v in tree.values() if isinstance(v, dict) and "ros__parameters" in v), tree)
-    return sorted(inner.get("cameras", {}))
+    return next((v["ros__parameters"] for v in tree.values() if isinstance(v, dict) and "ros__parameters" in v), tree)
 
 
 def nodes(context: LaunchContext) -> list[Node]:
@@ -54,15 +53,17 @@ def nodes(context: LaunchContext) -> list[Node]:
         )
 
     autostart = value["autostart"] == "true"
-    named = cameras(value["params_file"])
-    managed = [f"camera_{name}" for name in named] + ["lidar", "fusion"]
+    given = settings(value["params_file"])
+    named = sorted(given.get("cameras", {}))
+    standby = ["fusion_standby"] if given.get("fusion", {}).get("standby", False) else []
+    managed = [f"camera_{name}" for name in named] + ["lidar", "fusion", *standby]
     supervisor = {"autostart": autostart}
     if value["composed"] == "true":
         # names of the nodes inside are fixed by the container, so no name is remapped here
         started = [node("container", extra=supervisor)]
     else:
         started = [node("camera", f"camera_{name}") for name in named]
-        started += [node("lidar", "lidar"), node("fusion", "fusion")]
+        started += [node("lidar", "lidar"), node("fusion", "fusion"), *(node("standby", name) for name in standby)]
         started += [node("supervisor", "supervisor", {**supervisor, "nodes": managed})]
     if value["rviz"] == "true":
         view = str(SHARE / "config" / "percept.rviz")

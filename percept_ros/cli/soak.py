@@ -15,6 +15,7 @@ from percept_ros.errors import ConfigError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
+PRIORITY = 20
 EXAMPLE = "Example:  percept soak --minutes 10 --seed 1 -o out/soak"
 
 
@@ -29,7 +30,7 @@ def soak(
     beams: int = typer.Option(32, help="LiDAR beams."),
     loop: float = typer.Option(30.0, min=4.0, help="Length of the simulated drive that is played in a loop, seconds."),
     spacing: float = typer.Option(5.0, min=2.0, help="Time from fault to fault, seconds."),
-    priority: int = typer.Option(20, min=0, max=90, help="Real-time priority of all processes; 0 = ordinary."),
+    priority: int = typer.Option(PRIORITY, min=0, max=90, help="Real-time priority of all processes; 0 = ordinary."),
     json: bool = typer.Option(False, "--json", help="Print one JSON object."),
 ) -> None:
     """Run camera, LiDAR, fusion and engine processes on a simulated drive while faults strike them; score what came out.
@@ -47,7 +48,8 @@ def soak(
     summary: dict[str, Any] = {**summarise(run.records, run.cameras), "resources": run.resources}
     summary |= growth(run.resources)
     summary["notes"] = list(run.notes)
-    summary["command"] = f"percept soak --minutes {minutes:g} --seed {seed}" + (f" --faults {faults}" if kinds else "")
+    summary["command"] = _command(minutes, seed, faults if faults != "all" else "", priority)
+    summary["priority"] = priority
     (out / "summary.json").write_text(json_text.dumps(summary, indent=1) + "\n", encoding="utf-8")
     write_report(run.records, summary, out)
     for line in run.notes:
@@ -59,6 +61,14 @@ def soak(
     note(f"report: {out / 'report.html'}")
     if summary["lies"] or summary["lost_tracks"] or summary["availability"] < 0.9999:
         raise typer.Exit(1)
+
+
+def _command(minutes: float, seed: int, faults: str, priority: int) -> str:
+    """The command line of the run, as far as it is not the default."""
+    words = [f"percept soak --minutes {minutes:g} --seed {seed}"]
+    words += [f"--faults {faults}"] if faults else []
+    words += [f"--priority {priority}"] if priority != PRIORITY else []
+    return " ".join(words)
 
 
 def growth(resources: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:

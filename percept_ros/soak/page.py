@@ -61,7 +61,7 @@ _TAIL = """## What does it
 - **Busy machine**: `realtime.priority` gives all threads of a node SCHED_FIFO before DDS starts (a thread that is preempted
   while it holds a lock in DDS's shared memory keeps everybody waiting); a process that starts runs behind the active ones.
 
-The run uses: `fusion.standby: true`, `realtime.priority: 20`, `health.pulse_ms: 130`, `health.coast_limit_ms: 3000`,
+The run uses: `fusion.standby: true`, `realtime.priority: {priority}`, `health.pulse_ms: 130`, `health.coast_limit_ms: 3000`,
 `tracking.max_coast_s: 3`, `budget.detect_ms: 80`, `detector.worker_memory_mb: 600`. Message loss is played at the sender.
 The disk of the logs and /dev/shm are private to the run and of bounded size while they are filled up.
 """
@@ -92,7 +92,7 @@ def faults_page(summary: Mapping[str, Any]) -> str:
         rows="\n".join(_row(kind, entry) for kind, entry in summary["faults"].items()),
         skipped="".join(f"Not played: {kind}: {why}.\n" for kind, why in summary["skipped"].items()),
     )
-    return head.rstrip() + "\n\n" + _TAIL
+    return head.rstrip() + "\n\n" + _TAIL.format(priority=summary.get("priority", 20))
 
 
 def _value(summary: Mapping[str, Any], key: str | tuple[str, ...]) -> str:
