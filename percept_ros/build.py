@@ -77,10 +77,11 @@ def _experiment(config: Config, isolation: str, *, wait: bool) -> DetectorChain:
 
 def group_opener(config: Config, isolation: str) -> Callable[[str, GroupPlan, Plan], DetectorChain]:
     """Makes the chain of an experiment's group, not loaded; without a chain of its own its folder of artefacts, then the
-    last of the configured detectors."""
+    last of the configured detectors. Folders may be given relative to the plan."""
 
     def open_group(name: str, group: GroupPlan, plan: Plan) -> DetectorChain:
-        names = group.chain or (str(plan.root / name), *config.detector.chain[-1:])
+        given = group.chain or (str(plan.root / name), *config.detector.chain[-1:])
+        names = [str(plan.folder / one) if (plan.folder / one).is_dir() else one for one in given]
         chosen = {"engine": group.engine or None, "precision": group.precision or None}
         return DetectorChain([make_detector(one, config, isolation, **chosen) for one in names], breaker_of(config))
 
