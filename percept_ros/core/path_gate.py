@@ -18,6 +18,8 @@ from percept_ros.types import F64, I64
 SPANS = (1, 2, 3, 5, 10, 20)
 """Newest displacements whose mean goes on, of the straight experts."""
 EXPERTS = ("network", *(f"cv{span}" for span in SPANS), "told")
+MARKS = (1.0 / 3.0, 2.0 / 3.0, 1.0)
+"""Shares of the horizon at which paths are judged."""
 YOUNG = 5
 """Displacements from which on the noise of a track is told."""
 NETWORK, TOLD = 0, len(SPANS) + 1
@@ -44,14 +46,20 @@ class Prior:
     cv10: float = setting(1.1, "of the last 10", low=0.0)
     cv20: float = setting(1.2, "of the last 20", low=0.0)
     told: float = setting(1.0, "the tracker's own velocity", low=0.0)
+    weight: float = setting(
+        1e9, "at most so many judged positions does this stand for; few where data disagree", low=0.0
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class SkillSettings:
     """How the skill gate judges. Evidence is the number of judged positions, older ones fading."""
 
-    prior_weight: float = setting(30.0, "judged positions that the prior stands for", low=0.0)
-    memory: float = setting(6000.0, "judged positions after which old ones weigh a third", low=1.0)
+    prior_weight: float = setting(5.0, "judged positions that the prior stands for, at each horizon", low=0.0)
+    modesty: float = setting(
+        1.0, "the network's prior ratio is taken as at least this, however good training was", low=0.0
+    )
+    memory: float = setting(3000.0, "judged positions after which old ones weigh a third", low=1.0)
     full_ratio: float = setting(0.96, "error over the best straight expert's up to which the network is used", low=0.0)
     none_ratio: float = setting(1.0, "and from which it is not used at all", low=0.0)
 
@@ -91,37 +99,53 @@ def straight_steps(windows: Reals, told_m: Reals) -> F64:
 
 
 class SkillGate:
-    """Which straight expert serves a group, and the share of the network, from the errors of all seen so far."""
+    """Which straight expert serves a group, and the share of the network, from the errors of all seen so far.
+
+    The network has to be better at every judged horizon (``MARKS``): one second says little of three.
+    """
 
     def __init__(self, settings: SkillSettings | None = None, priors: Mapping[str, Prior] | None = None) -> None:
         self._settings = settings or SkillSettings()
-        self._prior = np.array([astuple((priors or {}).get(name, Prior())) for name in GROUPS]).T
-        self._sums = np.zeros((len(EXPERTS), len(GROUPS)))
-        self.evidence = np.zeros(len(GROUPS))
+        given = np.array([astuple((priors or {}).get(name, Prior())) for name in GROUPS]).T
+        self._prior, most = given[:-1], max(self._settings.prior_weight, 1e-6)
+        self._weight = np.minimum(given[-1], most)
+        self._prior[NETWORK] = np.maximum(self._prior[NETWORK], self._settings.modesty)
+        self._sums = np.zeros((len(MARKS), len(EXPERTS), len(GROUPS)))
+        self.evidence = np.zeros((len(MARKS), len(GROUPS)))
 
-    def judge(self, groups: I64, errors_m: F64) -> None:
-        """Take in the errors (E, N) of all experts at positions that have now been reached."""
+    def judge(self, groups: I64, errors_m: F64, mark: int) -> None:
+        """Take in the errors (E, N) of all experts at positions that have now been reached; mark: index into ``MARKS``."""
         for index in range(len(GROUPS)):
             mine = groups == index
             if count := int(mine.sum()):
                 keep = np.exp(-count / self._settings.memory)
-                self._sums[:, index] = keep * self._sums[:, index] + errors_m[:, mine].sum(axis=1)
-                self.evidence[index] = keep * self.evidence[index] + count
+                self._sums[mark, :, index] = keep * self._sums[mark, :, index] + errors_m[:, mine].sum(axis=1)
+                self.evidence[mark, index] = keep * self.evidence[mark, index] + count
 
     def errors(self) -> F64:
-        """(E, G) error of each expert with its prior, in any unit: only ratios mean something."""
-        usual = np.where(self.evidence > 0, self._sums[1:].min(axis=0) / np.maximum(self.evidence, 1e-9), 1.0)
-        prior = max(self._settings.prior_weight, 1e-6) * self._prior * np.maximum(usual, 1e-6)
-        return np.asarray(self._sums + prior, np.float64)
+        """(M, E, G) mean error of each expert at each mark, in any unit: only ratios mean something.
+
+        The prior of the first mark is that of training; of later marks, what the one before found. The network's is never
+        better than training and ``modesty`` say, so that only its own record at that mark opens the gate.
+        """
+        weight, prior, found = self._weight, self._prior, []
+        for sums, evidence in zip(self._sums, self.evidence, strict=True):
+            usual = np.where(evidence > 0, sums[1:].min(axis=0) / np.maximum(evidence, 1e-9), 1.0)
+            found.append((sums + weight * prior * np.maximum(usual, 1e-6)) / (evidence + weight))
+            prior = found[-1] / found[-1][1:].min(axis=0)
+            prior[NETWORK] = np.maximum(prior[NETWORK], self._prior[NETWORK])
+        scale = np.array(MARKS)[:, None, None] / MARKS[0]
+        unseen = self.evidence[:, None] == 0
+        return np.where(unseen, found[0][1:].min(axis=0) * scale, 1.0) * np.stack(found)
 
     def straight(self, groups: I64) -> I64:
         """(N,) index into ``EXPERTS`` of the straight expert that serves each track."""
-        return np.asarray(1 + self.errors()[1:].argmin(axis=0)[groups], np.int64)
+        return np.asarray(1 + self.errors()[:, 1:].sum(axis=0).argmin(axis=0)[groups], np.int64)
 
     def ratio(self) -> F64:
-        """(G,) error of the network over that of the best straight expert."""
+        """(G,) error of the network over that of the best straight expert, at the horizon where it is worst."""
         errors = self.errors()
-        return np.asarray(errors[NETWORK] / errors[1:].min(axis=0), np.float64)
+        return np.asarray((errors[:, NETWORK] / errors[:, 1:].min(axis=1)).max(axis=0), np.float64)
 
     def share(self, groups: I64) -> F64:
         """(N,) share of the network's path for tracks of these groups."""

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from percept_ros.core.path_gate import SkillGate
+from percept_ros.core.path_gate import MARKS, SkillGate
 from percept_ros.core.track_rows import U64, TrackRows
 from percept_ros.types import F64, I64
 
-JUDGED = (1.0 / 3.0, 2.0 / 3.0, 1.0)
-"""Shares of the horizon at which paths are judged."""
 MOST_PROMISES = 512
 
 
@@ -31,11 +29,11 @@ class Promises:
 
     def __init__(self, horizon_s: float, slack_ns: int) -> None:
         self._horizon_s, self._slack_ns = horizon_s, slack_ns
-        self._waiting = tuple(deque[_Promise](maxlen=MOST_PROMISES) for _ in JUDGED)
+        self._waiting = tuple(deque[_Promise](maxlen=MOST_PROMISES) for _ in MARKS)
 
     def points(self, step_s: float, steps: int) -> I64:
         """Indices of the path points that are judged, of ``steps`` points ``step_s`` apart."""
-        wanted = [round(share * self._horizon_s / step_s) for share in JUDGED]
+        wanted = [round(share * self._horizon_s / step_s) for share in MARKS]
         return np.clip(np.array(wanted, np.int64), 1, steps) - 1
 
     def add(self, stamp_ns: int, times_s: F64, keys: U64, groups: I64, said_m: F64) -> None:
@@ -46,11 +44,11 @@ class Promises:
 
     def judge(self, gate: SkillGate, stamp_ns: int, here: TrackRows, position_m: F64) -> None:
         """Tell the gate how far off the promises due now were, of tracks ``here`` at ``position_m`` (N, 2)."""
-        for waiting in self._waiting:
+        for mark, waiting in enumerate(self._waiting):
             while waiting and waiting[0].due_ns <= stamp_ns + self._slack_ns:
                 promise = waiting.popleft()
                 if promise.due_ns >= stamp_ns - self._slack_ns:
-                    _compare(gate, promise, here, position_m)
+                    _compare(gate, promise, here, position_m, mark)
 
     def clear(self) -> None:
         """Forget all."""
@@ -58,9 +56,9 @@ class Promises:
             waiting.clear()
 
 
-def _compare(gate: SkillGate, promise: _Promise, here: TrackRows, position_m: F64) -> None:
+def _compare(gate: SkillGate, promise: _Promise, here: TrackRows, position_m: F64, mark: int) -> None:
     now = here.find(promise.keys)
     off = promise.said_m - position_m[now]
     errors = np.sqrt((off * off).sum(axis=2))
     known = (now >= 0) & np.isfinite(errors.sum(axis=0))
-    gate.judge(promise.groups[known], errors[:, known])
+    gate.judge(promise.groups[known], errors[:, known], mark)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -143,20 +143,12 @@ class PathModel:
             },
             deadline_ns=deadline_ns,
         )
-        after = PathState(*(out[f"next_{name}"] for name in ("window", "age", "hidden", "cell")))
-        return PathAnswer(np.swapaxes(out["offsets"], 1, 2), out["linear"], out["sigma"], after)
+        own = {name: array.copy() for name, array in out.items()}  # the engine writes over its outputs in its next call
+        after = PathState(*(own[f"next_{name}"] for name in ("window", "age", "hidden", "cell")))
+        return PathAnswer(np.swapaxes(own["offsets"], 1, 2), own["linear"], own["sigma"], after)
 
     def close(self) -> None:
         """Free the engine. May be called twice."""
         if self.engine is not None:
             self.engine.close()
             self.engine = None
-
-
-def copied(answer: PathAnswer) -> PathAnswer:
-    """The answer in memory of its own: engines lend their outputs until their next call."""
-    state = answer.state
-    own = replace(
-        state, window=state.window.copy(), age=state.age.copy(), hidden=state.hidden.copy(), cell=state.cell.copy()
-    )
-    return PathAnswer(answer.offsets_m.copy(), answer.linear.copy(), answer.sigma_m.copy(), own)

@@ -28,7 +28,7 @@ from percept_ros.core.prediction import (
     turn_rates,
 )
 from percept_ros.core.track_rows import U64, TrackRows, keys_of
-from percept_ros.detectors.path_model import PathAnswer, PathModel, PathState, copied
+from percept_ros.detectors.path_model import PathAnswer, PathModel, PathState
 from percept_ros.errors import InferenceError
 from percept_ros.types import F64, I64, U8, Bool, Forecasts, PredictionMethod, Tracks
 
@@ -180,9 +180,9 @@ class PathPredictor:
         velocity = np.where(scene.usable[:, None], scene.tracks.velocity_mps, 0.0)
         answer = model.step(moved, velocity, scene.groups, fresh, state, deadline_ns=deadline_ns)
         for _ in range(steps - 1):
-            state = copied(answer).state
-            answer = model.step(moved, velocity, scene.groups, np.zeros_like(fresh), state, deadline_ns=deadline_ns)
-        return copied(answer)
+            nobody = np.zeros_like(fresh)
+            answer = model.step(moved, velocity, scene.groups, nobody, answer.state, deadline_ns=deadline_ns)
+        return answer
 
     def _answer(self, model: PathModel, answer: PathAnswer, scene: _Scene) -> Forecasts:
         step_s, windows = model.input.step_s, answer.state.windows

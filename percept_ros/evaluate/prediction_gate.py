@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from percept_ros.core.path_gate import EXPERTS, SkillGate
-from percept_ros.core.path_promises import JUDGED
+from percept_ros.core.path_gate import EXPERTS, MARKS, SkillGate
 from percept_ros.detectors.path_model import PathOutput
 from percept_ros.evaluate.prediction_data import Cases
 from percept_ros.types import F64, I64
@@ -13,7 +12,7 @@ from percept_ros.types import F64, I64
 
 def marks(steps: int) -> tuple[int, ...]:
     """Path points that are judged, of a horizon of ``steps``."""
-    return tuple(max(1, round(share * steps)) for share in JUDGED)
+    return tuple(max(1, round(share * steps)) for share in MARKS)
 
 
 def early_steps(steps: int) -> int:
@@ -39,10 +38,10 @@ def _one_sequence(chosen: Cases, rows: I64, errors: F64, early: F64, output: Pat
     at, groups = chosen.at[rows], chosen.groups[rows]
     for now in np.unique(at):
         here = np.flatnonzero(at == now)
-        judge.judge(groups[here], early[:, rows[here]])
-        for mark in marks(errors.shape[2])[1:]:
-            due = np.flatnonzero(at == now - mark)
-            judge.judge(groups[due], errors[:, rows[due], mark - 1])
+        judge.judge(groups[here], early[:, rows[here]], 0)
+        for mark, steps in list(enumerate(marks(errors.shape[2])))[1:]:
+            due = np.flatnonzero(at == now - steps)
+            judge.judge(groups[due], errors[:, rows[due], steps - 1], mark)
         share[here], straight[here] = judge.share(groups[here]), judge.straight(groups[here])
     assert len(errors) == len(EXPERTS)
     return share, straight

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from percept_ros.core.path_gate import SkillSettings
 from percept_ros.evaluate.prediction_data import Cases, Trajectory
 from percept_ros.train.predictor_data import Lessons, lessons, step_windows, truth_of
 from percept_ros.train.predictor_filters import fit_filters
@@ -36,6 +37,7 @@ Report = Callable[[str], None]
 class PredictorRecipe:
     """How to train. history: positions a chunk; first_step: displacements before the first judged answer.
 
+    skill: of the gate; a prior weighs more where the model is used on the kind of data it was trained on.
     stride: steps between chunks. picked: steps of a chunk judged in one pass. patience: looks without gain before stopping.
     """
 
@@ -54,6 +56,7 @@ class PredictorRecipe:
     hold_out: float = 0.2
     scales: tuple[float, ...] = ()
     seed: int = 0
+    skill: SkillSettings = SkillSettings()
 
 
 def ridge_filters(chunks: Cases, offsets: F64, recipe: PredictorRecipe) -> F64:

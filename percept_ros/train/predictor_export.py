@@ -29,6 +29,9 @@ INPUTS = ("displacement", "velocity", "group", "fresh", *STATE)
 OUTPUTS = ("offsets", "linear", "sigma", *(f"next_{name}" for name in STATE))
 FEW = 60
 FEW_SEQUENCES = 3
+SURE, UNSURE = 1e9, 5.0
+"""Weights of priors that the training sequences agree on, and of others."""
+MOST_REGRET = 0.1
 CARD = """# {name}
 
 An LSTM with explicit state that predicts where tracked objects go: a ridge filter over the last {width} displacements plus
@@ -77,7 +80,9 @@ def export(
             POSTPROCESS,
             to_dict(
                 PathOutput(
-                    familiar_ranges(seen, shape.width), expert_priors(filters.astype(np.float32), seen, facts["ratios"])
+                    familiar_ranges(seen, shape.width),
+                    expert_priors(filters.astype(np.float32), seen, facts["ratios"]),
+                    facts["skill"],
                 )
             ),
         ),
@@ -144,13 +149,35 @@ def expert_priors(filters: F32, seen: Cases, ratios: Mapping[str, float]) -> dic
         network = _error(linear[rows], truth[rows]) * ratios.get(f"{name}.ratio_to_ridge", 1.0)
         if len(np.unique(seen.sequences[rows])) < FEW_SEQUENCES:
             network = max(network, 1.05 * errors.min())
-        found[name] = Prior(*(round(float(e / errors.min()), 4) for e in (network, *errors)))
+        per_case = np.stack([_distance(path, truth[rows]) for path in each])
+        weight = SURE if regret(per_case, seen.sequences[rows]) < MOST_REGRET else UNSURE
+        found[name] = Prior(*(round(float(e / errors.min()), 4) for e in (network, *errors)), weight=weight)
     return found
 
 
-def _error(paths: F64, truth: F64) -> float:
+def regret(errors: F64, sequences: np.ndarray[tuple[int], np.dtype[np.str_]]) -> float:
+    """How much worse the straight expert that is best on the other sequences does than each sequence's own best.
+
+    errors: (E, N) of each expert on each case. Mean over cases; infinite with a single sequence.
+    """
+    names, lost = np.unique(sequences), 0.0
+    if len(names) < 2:
+        return float("inf")
+    for name in names:
+        mine = sequences == name
+        own, others = errors[:, mine].sum(axis=1), errors[:, ~mine].sum(axis=1)
+        lost += float(own[others.argmin()] / own.min() - 1.0) * mine.sum()
+    return lost / len(sequences)
+
+
+def _distance(paths: F64, truth: F64) -> F64:
+    """(N,) mean distance over each path."""
     off = paths - truth
-    return float(np.hypot(off[..., 0], off[..., 1]).mean())
+    return np.asarray(np.hypot(off[..., 0], off[..., 1]).mean(axis=1))
+
+
+def _error(paths: F64, truth: F64) -> float:
+    return float(_distance(paths, truth).mean())
 
 
 def familiar_ranges(seen: Cases, width: int) -> dict[str, Familiar]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from percept_ros.core.path_gate import SkillSettings
 from percept_ros.evaluate import prediction_data as data
 from percept_ros.evaluate.prediction_data import Trajectory
 from percept_ros.evaluate.prediction_folds import ALL, fold_folder, folds
@@ -24,11 +25,12 @@ WALKS = PathShape(
     reach_m=1.5,
     lags=(1, 3, 4, 5, 6, 7),
 )
+SAME_DATA = SkillSettings(prior_weight=300.0, modesty=0.97)
 RECIPES = {
-    "kitti": PredictorRecipe(),
+    "kitti": PredictorRecipe(skill=SAME_DATA),
     "sim": PredictorRecipe(history=31, stride=8, steps=400),
     "bags": PredictorRecipe(history=31, stride=5, steps=400),
-    "eth_ucy": PredictorRecipe(WALKS, history=8, first_step=4, stride=2, picked=3, steps=500),
+    "eth_ucy": PredictorRecipe(WALKS, history=8, first_step=4, stride=2, picked=3, steps=500, skill=SAME_DATA),
 }
 LICENCES = {
     "kitti": ("labels of KITTI tracking sequences", "CC-BY-NC-SA-3.0"),
@@ -98,6 +100,7 @@ def _train_one(
         "licence": licence,
         "command": command,
         "ratios": metrics,
+        "skill": recipe.skill,
     }
     export(graph, filters, trajectories, folder, f"predictor_{name}", facts)
     return metrics
