@@ -133,7 +133,9 @@ class TrackingConfig:
 class PredictionConfig:
     """Path prediction."""
 
-    model: str = setting("", "model folder, or name of one in models/; empty = turn rate and constant velocity")
+    model: str = setting(
+        "predictor_sim", "model folder, or name of one in models/; empty = turn rate and constant velocity"
+    )
     reset_on_key_frame: bool = setting(
         False, "forget the network's state at key frames of a camera stream (scene cuts)"
     )
@@ -289,7 +291,7 @@ class ObserveConfig:
     profile_window_s: float = setting(2.0, "length of a periodic profile", low=0.1, high=60.0)
     profile_keep: int = setting(48, "profiles kept; the oldest is removed", low=1, high=10000)
     baseline_file: str = setting("", "SQLite file of the drifting baselines; empty = none")
-    baseline_interval_s: float = setting(600.0, "over which a figure is averaged", low=1.0, high=3600.0)
+    baseline_interval_s: float = setting(900.0, "over which a figure is averaged", low=1.0, high=3600.0)
     baseline_trend_days: float = setting(6.0, "length of the trend window of the decomposition", low=0.5, high=30.0)
     baseline_sigma: float = setting(2.0, "deviation that counts", low=0.5, high=10.0)
     baseline_n: int = setting(2, "deviating intervals, of baseline_m, that raise an event", low=1, high=100)

@@ -77,7 +77,7 @@ class ReplayResult:
 
 def deterministic(config: Config) -> Config:
     """``config`` without anything that the speed of this machine decides."""
-    budget = dataclasses.replace(config.budget, detect_ms=UNHURRIED_MS)
+    budget = dataclasses.replace(config.budget, detect_ms=UNHURRIED_MS, predict_ms=UNHURRIED_MS)
     detector = dataclasses.replace(config.detector, isolation="thread")
     return dataclasses.replace(config, budget=budget, detector=detector)
 
