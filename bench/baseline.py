@@ -99,7 +99,9 @@ def judge(series: Series, events: list[BaselineEvent], interval_s: float, days: 
     }
 
 
-def run(*, days: int = 60, series: int = 8, interval_s: float = 600.0, seed: int = 1000, weekly: float = 0.0) -> dict[str, Any]:
+def run(
+    *, days: int = 60, series: int = 4, interval_s: float = 900.0, seed: int = 1000, weekly: float = 0.0
+) -> dict[str, Any]:
     """Watch ``series`` metrics for ``days`` days each, the first one also with restarts."""
     settings = BaselineSettings(interval_s=interval_s)
     results = []

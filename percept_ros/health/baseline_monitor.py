@@ -1,8 +1,8 @@
 """Drifting baselines of slow figures: raises an event when one leaves what is usual for it, otherwise learns.
 
-Each interval's figure is compared with its seasonal baseline (health/seasonal.py). An event is raised when N of the last
-M deviations are beyond ``sigma`` on the same side and their mean is nearly so; or their mean is beyond ``sigma`` and N of
-them beyond half of it. A deviation counts as at most 3.5 sigma, so that one spike cannot raise an event. While an event stands nothing is learned; when the figure comes back
+Each interval's figure is compared with its seasonal baseline (health/seasonal.py). An event is raised when the mean of the
+last M deviations is beyond ``sigma`` and N of them lie on that side beyond half of it. A deviation counts as at most 3.5
+sigma, and one beyond 6 as 2.4, so that one spike cannot raise an event. While an event stands nothing is learned; when the figure comes back
 it is cleared, and when it stays for a day the new level is adopted. Until four days are known, a static limit takes the
 baseline's place. No clock is read: intervals are handed in with their time.
 """
@@ -20,7 +20,8 @@ from percept_ros.health.baseline_store import BaselineStore, Row
 from percept_ros.health.seasonal import DAY_S, Seasonal, fit_seasonal
 
 _CLIP, _SPIKE, _SPIKE_WEIGHT, _USUAL = 3.5, 6.0, 2.4, 3.0
-_NEARLY = 0.95
+_PRACTICALLY = 0.95
+"""The error of the baseline itself takes about this share from a true deviation."""
 _LIFT = 1.0
 """A lasting difference is taken up by the level at this rate a day, between and beside the fits."""
 _WINDOW_DAYS, _MEMORY_DAYS = 7, 28
@@ -32,7 +33,7 @@ _ADOPT_S = DAY_S
 class BaselineSettings:
     """interval_s: over which a figure is averaged. n, m, sigma: see above. trend_days: window of the trend."""
 
-    interval_s: float = 600.0
+    interval_s: float = 900.0
     sigma: float = 2.0
     n: int = 2
     m: int = 3
@@ -229,12 +230,10 @@ def _adopted(row: Row, by: float, from_slot: int) -> Row:
 
 
 def _departs(recent: list[float], mean: float, set_: BaselineSettings) -> bool:
-    """N of M beyond ``sigma`` on one side and the mean nearly so, or the mean beyond it and N beyond half of it."""
+    """N of M on the same side beyond half of ``sigma``, and the mean of all M practically beyond it."""
     side = 1.0 if mean > 0 else -1.0
-    beyond = sum(side * z > set_.sigma for z in recent)
-    half = sum(side * z > set_.sigma / 2 for z in recent)
-    nearly = abs(mean) > _NEARLY * set_.sigma
-    return (beyond >= set_.n and nearly) or (half >= set_.n and abs(mean) > set_.sigma)
+    strong = sum(side * z > set_.sigma / 2 for z in recent)
+    return strong >= set_.n and abs(mean) > _PRACTICALLY * set_.sigma
 
 
 def _bounded(z: float) -> float:

@@ -11,7 +11,7 @@ from percept_ros.health.baseline_store import BaselineStore
 def main() -> None:
     monitor = BaselineMonitor(BaselineStore(sys.argv[1]))
     for slot in range(1_000_000):
-        monitor.add("latency", slot * 600.0, float(slot))
+        monitor.add("latency", slot * 900.0, float(slot))
         print(slot, flush=True)
 
 

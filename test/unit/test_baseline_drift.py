@@ -17,8 +17,8 @@ from percept_ros.health.burn_rate import BurnRate
 from percept_ros.health.seasonal import DAY_S, fit_seasonal
 from percept_ros.types import F64
 
-INTERVAL_S = 600.0
-A_DAY = 144
+INTERVAL_S = 900.0
+A_DAY = 96
 
 
 def usual(days: int, seed: int = 1, drift: float = 0.0) -> F64:
@@ -73,13 +73,13 @@ def test_a_shift_is_found_and_its_end_too() -> None:
     events = [event for event in watch(in_memory(), values) if event.at_s >= 8 * DAY_S]
     assert [event.kind for event in events[:2]] == ["raised", "cleared"]
     assert events[0].at_s < (8 * A_DAY + 3) * INTERVAL_S
-    assert events[0].deviation > 2.0
+    assert events[0].deviation > 1.9
     assert events[1].at_s < (8 * A_DAY + 16) * INTERVAL_S
 
 
 def test_spikes_of_one_interval_raise_nothing() -> None:
     values = usual(9)
-    spikes = range(8 * A_DAY, 9 * A_DAY, 20)
+    spikes = range(8 * A_DAY, 9 * A_DAY, 16)
     values[list(spikes)] += 12.0
     raised = {round(event.at_s / INTERVAL_S) for event in watch(in_memory(), values) if event.kind == "raised"}
     after = {spike + later for spike in spikes for later in range(3)}
@@ -88,8 +88,8 @@ def test_spikes_of_one_interval_raise_nothing() -> None:
 
 def test_slow_drift_is_learned() -> None:
     events = watch(in_memory(), usual(14, drift=0.15))
-    raised = [event for event in events if event.kind == "raised"]
-    assert len(raised) <= 3
+    raised = [event for event in events if event.kind == "raised" and event.at_s > 7 * DAY_S]
+    assert len(raised) <= 2, "a week of it is a whole sigma; chance raises one event a week"
     assert all(event.kind != "adopted" for event in events)
 
 
