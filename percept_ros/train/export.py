@@ -37,6 +37,7 @@ class Order:
 
     dynamic: input name -> name of its dynamic first axis. preprocess: the manifest's. calibrate, judge: inputs of frames
     that INT8 is calibrated and judged on. half: also write fp16, with operators of these types left in fp32; None = do not.
+    exclude: names of nodes that are not quantised.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Order:
     version: str = "1"
     heads: CentreHeads = CentreHeads()
     half: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] = ()
 
 
 def load_averaged(network: BirdEyeNetwork, checkpoint: Path) -> BirdEyeNetwork:
@@ -155,7 +157,7 @@ def _quantise(file: Path, out: Path, order: Order) -> None:
         activation_type=QuantType.QUInt8,
         calibrate_method=CalibrationMethod.MinMax,
         op_types_to_quantize=["Conv", "Add", "Relu", "Concat", "Resize"],
-        nodes_to_exclude=_last_nodes(prepared),
+        nodes_to_exclude=[*_last_nodes(prepared), *_geometry(prepared), *order.exclude],
     )
     prepared.unlink()
 
@@ -169,6 +171,22 @@ def _last_nodes(file: Path) -> list[str]:
     ends = [producer[output.name] for output in graph.output]
     chain = [n for end in ends for n in (end, producer.get(end.input[0])) if n is not None]
     return [n.name for n in chain if n.op_type == "Conv"]
+
+
+def _geometry(file: Path) -> list[str]:
+    """Whatever leads to the places where images are sampled: eight bits are far too few for a projection."""
+    import onnx
+
+    graph = onnx.load(str(file)).graph
+    producer = {name: node for node in graph.node for name in node.output}
+    open_ends = [node.input[1] for node in graph.node if node.op_type == "GridSample"]
+    found: dict[str, None] = {}
+    while open_ends:
+        node = producer.get(open_ends.pop())
+        if node is not None and node.name not in found:
+            found[node.name] = None
+            open_ends += node.input
+    return list(found)
 
 
 def compare(file: Path, other: Path, feeds: Sequence[Feed] | Iterator[Feed], heads: CentreHeads) -> dict[str, Any]:

@@ -25,6 +25,8 @@ from percept_ros.train.fusion_scans import IMAGES, load_moment
 from percept_ros.train.windows import GRID
 
 USUAL_CAMERAS = 6
+DEPTHS = ("/image/depth/Conv", "/image/Concat", "/Concat")
+"""Where logarithms of depth lie beside features: one scale for both would leave too few steps for the depth."""
 GEOMETRY = (
     "MatMul",
     "Div",
@@ -64,6 +66,7 @@ def fusion_order(checkpoint: Path, moments: Sequence[Path]) -> Order:
         dynamic={"images": "cameras", "projections": "cameras"},
         heads=CentreHeads(cell_m=GRID.cell_m * FUSION_STRIDE),
         half=GEOMETRY,
+        exclude=DEPTHS,
     )
 
 
