@@ -107,6 +107,9 @@ void Tracker::refreshGround() {
 
 void Tracker::collectPairs(const std::vector<int>& dets, bool strong) {
   pairs_.clear();
+  along_.resize(dets.size());
+  std::iota(along_.begin(), along_.end(), 0);
+  std::sort(along_.begin(), along_.end(), [&](int a, int b) { return dets_[dets[a]].box[0] < dets_[dets[b]].box[0]; });
   for (size_t r = 0; r < tracks_.size(); ++r) {
     const Track& t = tracks_[r];
     if (t.hit) continue;
@@ -115,9 +118,13 @@ void Tracker::collectPairs(const std::vector<int>& dets, bool strong) {
     const double gate2 = ranged ? c.gate_centre_m * c.gate_centre_m : kFarthest * kFarthest, least = strong ? c.gate_giou : c.gate_giou_weak;
     double box[7];
     boxOf(t, c, box);
-    for (size_t k = 0; k < dets.size(); ++k) {
+    const double reach = std::sqrt(gate2);
+    auto at = std::lower_bound(along_.begin(), along_.end(), box[0] - reach, [&](int a, double x) { return dets_[dets[a]].box[0] < x; });
+    for (; at != along_.end(); ++at) {
+      const int k = *at;
       const Detection& d = dets_[dets[k]];
       const double dx = d.box[0] - box[0], dy = d.box[1] - box[1];
+      if (dx > reach) break;
       if (dx * dx + dy * dy > gate2) continue;
       const double group = p_.c[d.cls].group;
       if (group != c.group && group != 0 && c.group != 0) continue;
@@ -127,7 +134,7 @@ void Tracker::collectPairs(const std::vector<int>& dets, bool strong) {
       if (ranged && giou < least) continue;
       const double w = p_.g.weight_mahalanobis;
       const double cost = (1 - w) * (1 - giou) / 2 + w * m2 / c.gate_mahalanobis2 + 0.1 * (1 - t.existence);
-      pairs_.push_back({static_cast<int>(r), static_cast<int>(k), cost});
+      pairs_.push_back({static_cast<int>(r), k, cost});
     }
   }
 }

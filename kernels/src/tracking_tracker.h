@@ -93,7 +93,7 @@ class Tracker {
   std::vector<Rectangle> ground_;
   std::vector<Detection> dets_;
   std::vector<Pair> pairs_;
-  std::vector<int> matched_, list_;
+  std::vector<int> matched_, list_, along_;
   std::vector<Pixels> pixels_;
   std::vector<char> seen_, taken_;
   std::vector<double> nearness_, fixed_projection_;
