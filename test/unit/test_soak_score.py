@@ -10,6 +10,7 @@ import pytest
 
 from percept_ros.soak.array_reader import SeenTrack
 from percept_ros.soak.lost import lost_tracks
+from percept_ros.soak.page import faults_page
 from percept_ros.soak.records import Records, Restart, Seen, Sent, Stall, Struck
 from percept_ros.soak.report import fault_rows, timeline
 from percept_ros.soak.score import availability, find_lies, summarise, total_loss
@@ -165,4 +166,9 @@ def test_the_report_draws_what_was_seen() -> None:
         [seen(i, Mode.GEOMETRIC if i == 5 else Mode.FULL) for i in range(1, 21)], sent(20), strokes=[struck]
     )
     assert "<svg" in timeline(given)
-    assert fault_rows(summarise(given, CAMERAS))[0][:2] == ("engine_nan", 1)
+    summary = summarise(given, CAMERAS)
+    assert fault_rows(summary)[0][:2] == ("engine_nan", 1)
+    page = faults_page({"here": summary, "there": {**summary, "lies": 7}})
+    assert "| lies | 0 | 7 | 0 |" in page
+    assert "| `engine_nan` | every answer is NaN | 1 |" in page
+    assert "{" not in page
