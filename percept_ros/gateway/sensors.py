@@ -23,7 +23,7 @@ from percept_ros.types import F64, U8, AbsenceReason, CameraCalibration, CameraF
 
 LIDAR = "lidar"
 _NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
-_FARTHEST_MOUNT_M, _FARTHEST_M, _WIDEST_NS = 100.0, 1e8, 1_000_000_000
+_FARTHEST_MOUNT_M, _FARTHEST_M, _WIDEST_NS, _LARGEST = 100.0, 1e8, 1_000_000_000, 1e12
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +136,8 @@ def _raw_cloud(points: PointsFields) -> Any:
 
 def pose_of(numbers: tuple[float, ...], name: str, farthest_m: float) -> F64:
     """(4, 4) rigid transform. Raises CalibrationError."""
+    if any(abs(number) > _LARGEST for number in numbers):  # their squares are beyond floating point
+        raise CalibrationError(f"{name} holds numbers beyond {_LARGEST:g}: it is no transform", "bad_extrinsic")
     pose = check_rigid(np.array(numbers, np.float64), name)
     if np.abs(pose[:3, 3]).max() > farthest_m:
         raise CalibrationError(

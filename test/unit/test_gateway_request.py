@@ -131,6 +131,7 @@ HOSTILE = {
         cloud(base_SE3_sensor=[1, 0, 0, HUGE, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1.0]),
         "bad_extrinsic",
     ),
+    "extrinsic that overflows": (cloud(base_SE3_sensor=[HUGE] * 16), "bad_extrinsic"),
     "ego pose of infinity": ({**cloud(), "fixed_SE3_base": [float("inf")] * 16}, "bad_extrinsic"),
     "bomb": (picture(data=bomb()), "too_large"),
     "cut png": (picture(data=picture()["images"]["front"]["data"][:-20]), "truncated"),
