@@ -158,7 +158,7 @@ class ManagedNode:
 
     def _on_changed(self, future: Any) -> None:
         self._asked_s = None
-        self.state = None  # what it was is no longer true; the look below says what it is
+        self.state = State.PRIMARY_STATE_UNKNOWN  # what it was is no longer true; the look below says what it is
         done = future.exception() is None and future.result() is not None and future.result().success
         if not done:
             self._failed()
