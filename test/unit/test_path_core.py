@@ -21,6 +21,7 @@ from percept_ros.core.path_features import (
 )
 from percept_ros.core.path_gate import (
     EXPERTS,
+    MARKS,
     NETWORK,
     SPANS,
     TOLD,
@@ -143,20 +144,23 @@ def test_familiar_inside_the_ranges_and_never_beyond_three_times_them() -> None:
 def judged(gate: SkillGate, count: int, network: float, straight_m: float) -> None:
     errors = np.full((len(EXPERTS), count), straight_m)
     errors[NETWORK] = network
-    gate.judge(np.zeros(count, np.int64), errors)
+    for mark in range(len(MARKS)):
+        gate.judge(np.zeros(count, np.int64), errors, mark)
 
 
 def test_the_gate_starts_from_its_prior() -> None:
-    gate = SkillGate(None, {"car": Prior(network=0.8, cv2=0.9), "pedestrian": Prior(network=1.2)})
+    priors = {"car": Prior(network=0.8, cv2=0.9), "pedestrian": Prior(network=1.2)}
+    gate = SkillGate(SkillSettings(modesty=0.0), priors)
     groups = np.array([VEHICLE, PEDESTRIAN, RIDER])
     assert gate.share(groups).tolist()[:2] == [1.0, 0.0]
     assert gate.share(groups)[2] == 0.0  # nothing is known of riders: the network is not trusted
     assert EXPERTS[gate.straight(groups)[0]] == "cv2"
+    assert not SkillGate(SkillSettings(modesty=1.0), priors).share(groups).any()  # nothing before it is proven
 
 
 def test_evidence_overrules_the_prior_whatever_the_unit() -> None:
     for unit in (1e-3, 1.0, 1e3):
-        gate = SkillGate(None, {"car": Prior(network=0.5)})
+        gate = SkillGate(SkillSettings(prior_weight=100.0, modesty=0.0), {"car": Prior(network=0.5)})
         judged(gate, 5, 2.0 * unit, unit)
         assert gate.share(CARS)[0] == 1.0
         judged(gate, 500, 2.0 * unit, unit)
@@ -174,11 +178,25 @@ def test_share_falls_between_the_two_ratios_and_old_errors_fade() -> None:
     assert early < gate.ratio()[VEHICLE] == pytest.approx(0.9, abs=1e-3)
 
 
+def test_the_network_must_be_better_at_every_horizon() -> None:
+    gate = SkillGate()
+    better, worse = np.ones((len(EXPERTS), 50)), np.ones((len(EXPERTS), 50))
+    better[NETWORK], worse[NETWORK] = 0.5, 1.1
+    for mark in (0, 1):
+        gate.judge(np.zeros(50, np.int64), better, mark)
+    assert gate.share(CARS)[0] == 0.0  # three seconds ahead it has not been judged yet
+    gate.judge(np.zeros(50, np.int64), better, 2)
+    assert gate.share(CARS)[0] == 1.0
+    gate.judge(np.zeros(50, np.int64), worse, 2)
+    gate.judge(np.zeros(500, np.int64), np.tile(worse, (1, 10)), 2)
+    assert gate.share(CARS)[0] == 0.0
+
+
 def test_the_best_straight_expert_serves() -> None:
     gate = SkillGate(SkillSettings(prior_weight=10.0))
     errors = np.ones((len(EXPERTS), 100))
     errors[5] = 0.5
-    gate.judge(np.full(100, PEDESTRIAN), errors)
+    gate.judge(np.full(100, PEDESTRIAN), errors, 0)
     assert gate.straight(np.array([PEDESTRIAN, VEHICLE])).tolist() == [5, gate.straight(CARS)[0]]
 
 
@@ -192,15 +210,16 @@ def test_promises_are_judged_when_they_are_due_and_only_then() -> None:
     said[NETWORK, :, :, 0] = 3.0
     promises.add(0, np.array([1.0, 2.0, 3.0]), rows.keys, np.zeros(2, np.int64), said)
     promises.judge(gate, 500_000_000, rows, np.zeros((2, 2)))
-    assert gate.evidence[VEHICLE] == 0
+    assert gate.evidence[0, VEHICLE] == 0
     promises.judge(gate, 1_010_000_000, TrackRows(keys_of(ids[1:])), np.array([[4.0, 0.0]]))
-    assert gate.evidence[VEHICLE] == 1
-    assert gate.ratio()[VEHICLE] == pytest.approx(0.25, rel=1e-4)  # 1 m off against 4 m
+    assert gate.evidence[0, VEHICLE] == 1
+    found = gate.errors()[0, :, VEHICLE]
+    assert found[NETWORK] / found[1] == pytest.approx(0.25, rel=1e-4)  # 1 m off against 4 m
     promises.judge(gate, 2_500_000_000, rows, np.zeros((2, 2)))  # half a second late: not judged
-    assert gate.evidence[VEHICLE] == 1
+    assert gate.evidence[:, VEHICLE].tolist() == [1, 0, 0]
     promises.clear()
     promises.judge(gate, 3_000_000_000, rows, np.zeros((2, 2)))
-    assert gate.evidence[VEHICLE] == 1
+    assert gate.evidence[:, VEHICLE].tolist() == [1, 0, 0]
 
 
 def test_rows_are_found_by_id() -> None:
