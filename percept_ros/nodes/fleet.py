@@ -115,8 +115,12 @@ class Fleet:
 
     def __enter__(self) -> Fleet:
         self._parameters = parameter_file(self._config, self._folder / "parameters.yaml")
-        for item in self._plan:
-            self.start(item)
+        try:
+            for item in self._plan:
+                self.start(item)
+        except BaseException:
+            self._end()  # what did start
+            raise
         if self._respawn:
             self._watch.start()
         return self
@@ -192,6 +196,9 @@ class Fleet:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._end()
+
+    def _end(self) -> None:
         self._stopping.set()
         if self._watch.is_alive():
             self._watch.join()

@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed")
 
 from percept_ros.config import Config
+from percept_ros.errors import SetupError
 from percept_ros.nodes import fleet as fleet_module
 from percept_ros.nodes.fleet import Fleet, NodeProcess
 
@@ -40,3 +41,18 @@ def test_a_process_that_never_stays_is_given_up_until_forgiven(tmp_path: Path, m
         assert fleet.managed == ["camera_a"]
         fleet.forgive()
         wait(lambda: len(fleet.respawned) > starts)
+
+
+def test_a_start_that_fails_half_way_leaves_nothing_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stays = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
+
+    def command(item: NodeProcess, *_: object) -> list[str]:
+        if item.name == "camera_b":
+            raise SetupError("a file is not installed")
+        return stays
+
+    monkeypatch.setattr(fleet_module, "command", command)
+    fleet = Fleet([NodeProcess("camera", "camera_a"), NodeProcess("camera", "camera_b")], Config(), tmp_path, "/x")
+    with pytest.raises(SetupError), fleet:
+        pass
+    assert fleet.processes["camera_a"].poll() is not None
