@@ -48,7 +48,6 @@ GATES = {
     "Car": (
         {"confirm": 0.2, "publish": 0.15, "publish_coast": 0.45},
         {"confirm": 0.3, "publish": 0.2, "publish_coast": 0.45},
-        {"confirm": 0.5, "publish": 0.3, "publish_coast": 0.45},
     ),
     "Pedestrian": ({"confirm": 0.1, "publish": 0.1, "publish_coast": 0.1},),
 }
