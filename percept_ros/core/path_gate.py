@@ -136,7 +136,7 @@ class SkillGate:
             prior[NETWORK] = np.maximum(prior[NETWORK], self._prior[NETWORK])
         scale = np.array(MARKS)[:, None, None] / MARKS[0]
         unseen = self.evidence[:, None] == 0
-        return np.where(unseen, found[0][1:].min(axis=0) * scale, 1.0) * np.stack(found)
+        return np.asarray(np.where(unseen, found[0][1:].min(axis=0) * scale, 1.0) * np.stack(found), np.float64)
 
     def straight(self, groups: I64) -> I64:
         """(N,) index into ``EXPERTS`` of the straight expert that serves each track."""

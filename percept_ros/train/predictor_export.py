@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from percept_ros.core.path_features import GROUPS, jitter, mean_velocity, straight, windows_of
-from percept_ros.core.path_gate import Familiar, Prior, straight_steps
+from percept_ros.core.path_gate import EXPERTS, Familiar, Prior, straight_steps
 from percept_ros.detectors.path_model import POSTPROCESS, PREPROCESS, PathInput, PathOutput
 from percept_ros.evaluate.prediction_data import Cases, Trajectory, cases
 from percept_ros.inference.manifest import Artefact, Manifest, Step, Tensor, sha256_of, write_manifest
@@ -151,7 +151,8 @@ def expert_priors(filters: F32, seen: Cases, ratios: Mapping[str, float]) -> dic
             network = max(network, 1.05 * errors.min())
         per_case = np.stack([_distance(path, truth[rows]) for path in each])
         weight = SURE if regret(per_case, seen.sequences[rows]) < MOST_REGRET else UNSURE
-        found[name] = Prior(*(round(float(e / errors.min()), 4) for e in (network, *errors)), weight=weight)
+        over = {n: round(float(e / errors.min()), 4) for n, e in zip(EXPERTS, (network, *errors), strict=True)}
+        found[name] = Prior(**over, weight=weight)
     return found
 
 
