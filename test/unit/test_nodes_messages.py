@@ -20,9 +20,9 @@ from percept_ros.nodes.complaints import Complaints
 from percept_ros.nodes.convert import calibration, camera_info, stamp_ns, time_message
 from percept_ros.nodes.foreign import OUTPUTS, available_outputs
 from percept_ros.nodes.inbox import Inbox, pause_s
+from percept_ros.nodes.managed import Retry
 from percept_ros.nodes.markers import TrackMarkers
 from percept_ros.nodes.player import moved_stamp
-from percept_ros.nodes.supervisor import Retry
 
 
 def only(tracks: Any, rows: list[int]) -> Any:
