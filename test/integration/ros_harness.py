@@ -36,6 +36,9 @@ def ros_node(name: str = "probe") -> Iterator[Any]:
         rclpy.try_shutdown()
 
 
+_ASK_AGAIN_S = 20.0
+
+
 def wait_for(condition: Callable[[], bool], what: str, limit_s: float = 60.0) -> None:
     """Return as soon as ``condition`` holds; fail with ``what`` after ``limit_s``."""
     pause = threading.Event()
@@ -46,10 +49,22 @@ def wait_for(condition: Callable[[], bool], what: str, limit_s: float = 60.0) ->
 
 
 def call(node: Any, kind: Any, name: str, request: Any, limit_s: float = 60.0) -> Any:
-    """Call a service from outside and return its answer."""
+    """Call a service from outside and return its answer.
+
+    Asks again after a while: DDS may match the way back later than the way there, and an answer sent before that is lost.
+    """
     client = node.create_client(kind, name)
     wait_for(client.service_is_ready, f"service {name}", limit_s)
-    future = client.call_async(request)
-    wait_for(future.done, f"answer of {name}", limit_s)
+    futures: list[Any] = []
+    asked_s = -_ASK_AGAIN_S
+
+    def answered() -> bool:
+        nonlocal asked_s
+        if time.monotonic() - asked_s > _ASK_AGAIN_S:
+            asked_s = time.monotonic()
+            futures.append(client.call_async(request))
+        return any(future.done() for future in futures)
+
+    wait_for(answered, f"answer of {name}", limit_s)
     node.destroy_client(client)
-    return future.result()
+    return next(future for future in futures if future.done()).result()
