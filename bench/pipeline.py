@@ -122,7 +122,7 @@ def run_ours(names: list[str], rate_hz: float, frames: int, points: int, isolati
             "lidar": {"extrinsic": identity},
             "cameras": {name: {"topic": f"/{name}/image", "extrinsic": identity} for name in names},
             "ego_motion": {"source": "none"},
-            "detector": {"isolation": isolation},
+            "detector": {"isolation": isolation, "chain": ["geometric"]},  # as the naive node
             "budget": {"detect_ms": 500.0},
         },
     )
