@@ -40,6 +40,7 @@ from percept_ros.gateway.health import Checks
 from percept_ros.gateway.metrics import CONTENT_TYPE, GatewayMetrics
 from percept_ros.gateway.openapi import document
 from percept_ros.gateway.perceiver import Perceiver
+from percept_ros.gateway.profiles import FLAME_POLICY, Profiles
 from percept_ros.gateway.request import unpack
 from percept_ros.gateway.runner import Done, Job
 from percept_ros.observe.telemetry import open_telemetry
@@ -66,6 +67,7 @@ class Gateway:
         self.metrics = GatewayMetrics(perceiver, self.feed)
         self.metrics.others = lambda: perceiver.telemetry.exposition()[0]
         self.checks = Checks(perceiver, self.feed)
+        self.profiles = Profiles(self.config.observe.profile_folder)
         self._started = time.monotonic()
         self._document = encode(document(limits, token=bool(token)), JSON)
         self.app = Starlette(
@@ -85,6 +87,8 @@ class Gateway:
             Route("/v1/tracks/stream", self._timed("/v1/tracks/stream", self._stream), methods=["GET"]),
             Route("/v1/cameras/{name}", self._timed("/v1/cameras", self._camera), methods=["GET"]),
             Route("/v1/sessions/{name}", self._timed("/v1/sessions", self._forget), methods=["DELETE"]),
+            Route("/v1/profiles", self._timed("/v1/profiles", self._profiles), methods=["GET"]),
+            Route("/v1/profiles/{service}/{name}", self._timed("/v1/profiles", self._flame), methods=["GET"]),
             Route("/healthz/{kind}", self._health, methods=["GET"]),
             Route("/metrics", self._metrics, methods=["GET"]),
             Route("/status", self._status, methods=["GET"]),
@@ -195,6 +199,14 @@ class Gateway:
         if answer is None:
             return _error(Refusal(404, "no_check", "there are liveness, readiness and semantic"))
         return Response(encode(answer, JSON), 200 if answer["ok"] else 503, media_type=JSON)
+
+    async def _profiles(self, _: Request) -> Response:
+        return Response(encode(await run_in_threadpool(self.profiles.listed), JSON), media_type=JSON)
+
+    async def _flame(self, request: Request) -> Response:
+        service, name = request.path_params["service"], request.path_params["name"]
+        page = await run_in_threadpool(self.profiles.flame, service, name)
+        return Response(page, headers=FLAME_POLICY, media_type="text/html")
 
     async def _metrics(self, _: Request) -> Response:
         return Response(await run_in_threadpool(self.metrics.text), headers={"content-type": CONTENT_TYPE})

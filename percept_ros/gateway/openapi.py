@@ -171,6 +171,13 @@ def document(config: GatewayConfig, *, token: bool) -> dict[str, Any]:
                 )
             },
             "/v1/sessions/{name}": {"delete": forget},
+            "/v1/profiles": {"get": _get("profiles", "Profiles of the nodes, newest first", _answer("by service"))},
+            "/v1/profiles/{service}/{name}": {
+                "get": _get(
+                    "flame", "A profile as a flame graph", _answer("page", {"type": "string"}, "text/html"),
+                    *(_parameter(part, f"{part} of a profile", {"type": "string"}, "path") for part in ("service", "name")), **{"404": "no such profile"},
+                )
+            },
             "/status": {"get": _get("status", "How it is doing", _answer("status"))},
             "/metrics": {"get": _get("metrics", "Prometheus figures", _answer("figures", {"type": "string"}, "text/plain"))},
             **checks,
