@@ -9,18 +9,26 @@ from percept_ros.detectors.experiment import ExperimentDetector
 from percept_ros.observe.meter import Meter
 
 
-def watch_experiment(detector: DetectorChain, meter: Meter, say: Callable[[str], None]) -> None:
-    """Count frames by group and tell changes through ``say``; nothing for a chain without groups."""
-    if not isinstance(detector, ExperimentDetector):
+def tell_changes(detector: DetectorChain, say: Callable[[str], None]) -> None:
+    """Tell an experiment's changes through ``say``; nothing for a chain without groups."""
+    if isinstance(detector, ExperimentDetector):
+        detector.on_change = say
+
+
+def watch_experiment(current: Callable[[], DetectorChain], meter: Meter) -> None:
+    """Count frames by group of the chain that ``current`` gives when asked; nothing for a chain without groups."""
+    if not isinstance(current(), ExperimentDetector):
         return
-    detector.on_change = say
 
     def frames() -> Iterator[tuple[tuple[str, ...], float]]:
-        for key, count in list(detector.log.counts.items()):
-            yield key, float(count)
+        detector = current()
+        if isinstance(detector, ExperimentDetector):
+            for key, count in list(detector.log.counts.items()):
+                yield key, float(count)
 
     def stopped() -> Iterator[tuple[tuple[str, ...], float]]:
-        if canary := detector.state.get("canary"):
+        detector = current()
+        if isinstance(detector, ExperimentDetector) and (canary := detector.state.get("canary")):
             yield (canary["group"],), float(canary["stopped"])
 
     meter.counter(

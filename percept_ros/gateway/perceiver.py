@@ -19,7 +19,7 @@ from percept_ros.build import build_pipeline
 from percept_ros.config import Config
 from percept_ros.core.prediction import extrapolate, predict_classical
 from percept_ros.core.tracking import Tracker
-from percept_ros.detectors.experiment_metrics import watch_experiment
+from percept_ros.detectors.experiment_metrics import tell_changes, watch_experiment
 from percept_ros.errors import EngineClosed, ResourceExhausted
 from percept_ros.gateway.answer import frame_answer
 from percept_ros.gateway.runner import Done, Job, Runner, Seen, Session
@@ -88,7 +88,8 @@ class Perceiver:
     def _make_runner(self) -> Runner:
         pipeline = self._build(self.config)
         if not self._runners:
-            watch_experiment(pipeline.detector, self.telemetry.meter, _log.warning)
+            watch_experiment(lambda: pipeline.detector, self.telemetry.meter)
+            tell_changes(pipeline.detector, _log.warning)
         runner = Runner(self.config, pipeline, FrameRecorder(self.telemetry), self._seen)
         self._runners.append(runner)
         return runner

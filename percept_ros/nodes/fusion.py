@@ -20,7 +20,7 @@ from percept_ros.core.prediction import extrapolate
 from percept_ros.core.sync import Synchroniser
 from percept_ros.core.sync_types import SyncedSet, SyncSettings
 from percept_ros.detectors.chain import DetectorChain
-from percept_ros.detectors.experiment_metrics import watch_experiment
+from percept_ros.detectors.experiment_metrics import tell_changes, watch_experiment
 from percept_ros.errors import InputError, PerceptError, StampError, TransformError
 from percept_ros.health.probes import ProbeState
 from percept_ros.msg import ObstacleTrackArray
@@ -85,7 +85,8 @@ class FusionNode(Component):
             self.pipeline.watch_calls(self.recorder.call)
             watch_breakers(self.telemetry.meter, lambda: self.pipeline.breakers)
         open_baselines(self.telemetry, held, self._on_finding)
-        watch_experiment(self.pipeline.detector, self.telemetry.meter, self.get_logger().warning)
+        watch_experiment(lambda: self.pipeline.detector, self.telemetry.meter)
+        tell_changes(self.pipeline.detector, self.get_logger().warning)
         self.pipeline.hold(self.held)
         self.pipeline.on_fault = lambda stage, exc: self.complaints.drop(stage, type(exc).__name__, str(exc))
         if self.config.health.shadow_period_s:
@@ -220,6 +221,7 @@ class FusionNode(Component):
     def take_chain(self, chain: DetectorChain) -> DetectorChain:
         """Detect with ``chain`` from now on; returns the one before. Called between two sets."""
         before = self.pipeline.exchange(chain)
+        tell_changes(chain, self.get_logger().warning)
         if self.recorder is not None:
             self.pipeline.watch_calls(self.recorder.call)
         return before
