@@ -32,7 +32,7 @@ from percept_ros.replay.simulated import record_drive
 from percept_ros.share import share
 from percept_ros.simulate.drive import SimulateConfig
 from percept_ros.soak.plan import LIDAR, Fault, Plan, make_plan
-from percept_ros.soak.records import Records, Restart, Struck, last_caller, read_answers, read_seen, read_sent
+from percept_ros.soak.records import Records, Restart, last_caller, read_answers, read_seen, read_sent
 from percept_ros.soak.sandbox import enter_sandbox
 
 _FULL_WITHIN_S = 60.0
@@ -187,7 +187,7 @@ def _drive_job(job: SoakJob, bag: Path, topics: BagTopics) -> dict[str, Any]:
 
 def _records(job: SoakJob, start_ns: int, length_ns: int, chaos: Chaos, fleet: Fleet) -> Records:
     seen, said, stalls = read_seen(job.out / "seen.jsonl")
-    strokes = [Struck(**dataclasses.asdict(stroke)) for stroke in chaos.strokes]
+    strokes = list(chaos.strokes)
     restarts = [Restart(item.name, item.ended_ns, item.started_ns) for item in fleet.respawned]
     events = {
         "start_ns": start_ns,

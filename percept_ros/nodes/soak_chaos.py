@@ -19,23 +19,11 @@ from percept_ros.detectors.drill import COMMAND
 from percept_ros.nodes.fleet import Fleet
 from percept_ros.nodes.names import CAMERA_PREFIX, LIDAR
 from percept_ros.soak.plan import BY_NAME, ENGINE, SENSOR, Fault, Plan
+from percept_ros.soak.records import Struck
 from percept_ros.soak.sandbox import SHARED_MEMORY, Filler
 
 _HOSTED = "percept_ros.runtime.hosted"
 _BURNERS_A_CORE = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Stroke:
-    """What was really done. begin_ns, end_ns: monotonic. skipped: why it could not be done."""
-
-    number: int
-    kind: str
-    target: str
-    begin_ns: int
-    end_ns: int
-    pid: int = 0
-    skipped: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +40,7 @@ class Chaos:
 
     def __init__(self, plan: Plan, fleet: Fleet, grounds: Grounds, calls: Callable[[], int]) -> None:
         self._plan, self._fleet, self._grounds, self._worker_pid = plan, fleet, grounds, calls
-        self.strokes: list[Stroke] = []
+        self.strokes: list[Struck] = []
 
     def run(self, start_ns: int, stop: threading.Event, progress: Callable[[Fault], None]) -> None:
         """Play everything; returns after the last fault."""
@@ -62,11 +50,11 @@ class Chaos:
             progress(fault)
             self.strokes.append(self._strike(fault, start_ns, stop))
 
-    def _strike(self, fault: Fault, start_ns: int, stop: threading.Event) -> Stroke:
+    def _strike(self, fault: Fault, start_ns: int, stop: threading.Event) -> Struck:
         place, begin_ns = BY_NAME[fault.kind].place, time.monotonic_ns()
         if place == SENSOR:
             at_ns = start_ns + int(fault.at_s * 1e9)
-            return Stroke(fault.number, fault.kind, fault.target, at_ns, at_ns + int(fault.seconds * 1e9))
+            return Struck(fault.number, fault.kind, fault.target, at_ns, at_ns + int(fault.seconds * 1e9))
         pid, skipped = 0, ""
         if fault.kind.startswith("kill_"):
             pid = self._kill(fault)
@@ -76,7 +64,7 @@ class Chaos:
             stop.wait(fault.seconds)
         else:
             skipped = self._trouble(fault, stop)
-        return Stroke(fault.number, fault.kind, fault.target, begin_ns, time.monotonic_ns(), pid, skipped)
+        return Struck(fault.number, fault.kind, fault.target, begin_ns, time.monotonic_ns(), pid, skipped)
 
     def _kill(self, fault: Fault) -> int:
         pid = self._worker_pid() if fault.target == "worker" else self._node_pid(fault.target)
