@@ -6,6 +6,7 @@ import array
 import contextlib
 import gc
 import json
+import os
 import resource
 import sys
 import time
@@ -30,6 +31,7 @@ from percept_ros.msg import FrameReady
 from percept_ros.nodes.convert import camera_info, stamp_ns, time_message
 from percept_ros.nodes.handles import HandleEncoder
 from percept_ros.nodes.qos import HANDLE_QOS, LATCHED_QOS, SENSOR_QOS
+from percept_ros.observe.trace import new_text
 from percept_ros.pipeline import Pipeline
 from percept_ros.runtime import realtime
 from percept_ros.runtime.ring import RingWriter
@@ -55,7 +57,7 @@ class Sensor:
         self.name, self.ring = name, ring
         noise = np.random.default_rng(1).integers(0, 255, (2, HEIGHT, WIDTH, 3), np.uint8)
         self.takes = [(pixels, sweep(points, 0, seed), cloud_message(points)) for seed, pixels in enumerate(noise)]
-        self.number = 0
+        self.number, self.pid = 0, os.getpid()
         self.encoder = HandleEncoder()
         self.writer = RingWriter(f"bench-pipeline-{name}", slots=12, headroom=0.25)
         topic = "lidar" if name == LIDAR else f"camera_{name}"
@@ -71,11 +73,15 @@ class Sensor:
         """Two takes in turn: a sensor that repeats itself would be taken for frozen."""
         pixels, sweep_, message = self.takes[self.number % 2]
         self.number += 1
-        if self.ring and self.name == LIDAR:
-            cloud = PointCloud(LIDAR, at_ns, LIDAR, sweep_.points, sweep_.intensity)
-            self.publisher.publish(self.encoder.encode(self.writer.write_cloud(cloud), LIDAR))
-        elif self.ring:
-            self.publisher.publish(self.encoder.encode(self.writer.write_image(pixels, at_ns), self.name))
+        if self.ring:
+            began_ns = time.monotonic_ns()
+            if self.name == LIDAR:
+                cloud = PointCloud(LIDAR, at_ns, LIDAR, sweep_.points, sweep_.intensity)
+                handle = self.writer.write_cloud(cloud)
+            else:
+                handle = self.writer.write_image(pixels, at_ns)
+            trace = new_text(1.0, self.pid, began_ns, began_ns, time.monotonic_ns())
+            self.publisher.publish(self.encoder.encode(handle, self.name, trace))
         elif self.name == LIDAR:
             message.header.stamp = time_message(at_ns)
             self.publisher.publish(message)

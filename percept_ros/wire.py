@@ -8,15 +8,18 @@ the 4-byte encapsulation header; strings carry their terminating zero.
 
 from __future__ import annotations
 
+import ctypes
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from percept_ros.types import F64, Forecasts, FrameResult, ObjectClass, PredictionMethod, Tracks
+from percept_ros.native import bind, pointer
+from percept_ros.types import NUM_CLASSES, Forecasts, FrameResult, ObjectClass, Tracks
 
 _ENCAPSULATION = b"\x00\x01\x00\x00"
 _NS = 1_000_000_000
@@ -30,8 +33,21 @@ _ORIENTED = frozenset(
         ObjectClass.MOTORCYCLE,
     }
 )
-_ORIENTATION_UNAVAILABLE, _ORIENTATION_SIGN_UNKNOWN, _ORIENTATION_AVAILABLE = 0, 1, 2
-_SHAPE_BOX, _SHAPE_CYLINDER = 0, 1
+_KINDS = np.array([(c in _ORIENTED) + 2 * (c is ObjectClass.PEDESTRIAN) for c in ObjectClass], np.uint8)
+"""Of each class: whether its heading means anything, + 2 when it is a cylinder."""
+_TRACK_BYTES, _PATH_BYTES, _STEP_BYTES = 1200, 40, 60
+"""Most that a track without classes and paths, a path, and a path point take."""
+_DTYPES = (*["u1"] * 4, *["f8"] * 8, "i8", "i8", "u4", "f8", "f8", "f8", "i8", "u1")
+
+
+class _Sizes(ctypes.Structure):
+    _fields_ = tuple(
+        (name, ctypes.c_int64) for name in ("tracks", "classes", "forecasts", "options", "steps", "step_ns")
+    )
+
+
+class _Columns(ctypes.Structure):
+    _fields_ = tuple((f"column_{index}", ctypes.c_void_p) for index in range(len(_DTYPES)))
 
 
 class CdrWriter:
@@ -74,6 +90,18 @@ class CdrWriter:
         """builtin_interfaces Time or Duration."""
         self.pack("iI", 4, stamp_ns // _NS, stamp_ns % _NS)
 
+    def fill(self, room: int, write: Callable[[int, int, int], int]) -> None:
+        """Let ``write(address, capacity, at)`` append at most ``room`` bytes; it returns where they end, both ``at`` counted from
+        behind the header. Raises ValueError when it refuses."""
+        at = len(self._buffer)
+        self._buffer += bytes(room)
+        view = np.frombuffer(self._buffer, np.uint8)
+        end = write(pointer(view) + 4, len(self._buffer) - 4, at - 4)
+        del view  # the buffer cannot shrink while it is looked at
+        if end < 0:
+            raise ValueError(f"columns that cannot be laid down ({end})")
+        del self._buffer[end + 4 :]
+
     def finish(self) -> bytes:
         """The bytes."""
         return bytes(self._buffer)
@@ -107,81 +135,51 @@ def encode_track_array(result: FrameResult, header: ArrayHeader) -> bytes:
     return out.finish()
 
 
-def pose_rows(x_y_z_yaw: F64) -> F64:
-    """(..., 4) x, y, z, yaw -> (..., 7) position and quaternion x, y, z, w."""
-    rows = np.zeros((*x_y_z_yaw.shape[:-1], 7))
-    rows[..., :3] = x_y_z_yaw[..., :3]
-    rows[..., 5] = np.sin(x_y_z_yaw[..., 3] / 2)
-    rows[..., 6] = np.cos(x_y_z_yaw[..., 3] / 2)
-    return rows
-
-
-def _path_rows(tracks: Tracks, forecasts: Forecasts) -> F64:
-    n, k, t = forecasts.paths.shape[:3]
-    flat = np.zeros((n, k, t, 4))
-    flat[..., :2] = forecasts.paths[..., :2]
-    flat[..., 2] = tracks.boxes[:n, None, None, 2]
-    flat[..., 3] = forecasts.paths[..., 2]
-    return pose_rows(flat)
-
-
 def _write_tracks(out: CdrWriter, tracks: Tracks, forecasts: Forecasts) -> None:
-    poses = pose_rows(tracks.boxes[:, [0, 1, 2, 6]])
-    twists = np.zeros((len(tracks), 6))
-    twists[:, :2], twists[:, 5] = tracks.velocity_mps, tracks.yaw_rate_radps
-    accelerations = np.zeros((len(tracks), 42))
-    accelerations[:, :2] = tracks.acceleration_mps2
-    order = np.argsort(-tracks.class_probabilities, axis=1, kind="stable")
-    paths = _path_rows(tracks, forecasts)
-    sigmas = forecasts.sigma_m.astype(np.float32)
-    classes = tracks.class_ids
-    for i in range(len(tracks)):
-        out.array(tracks.id[i])
-        out.pack("f", 4, float(tracks.existence[i]))
-        _write_classes(out, tracks.class_probabilities[i], order[i])
-        out.array(poses[i])
-        out.array(tracks.pose_covariance[i])
-        out.array(twists[i])
-        out.array(tracks.twist_covariance[i])
-        out.array(accelerations[i])
-        shape = _SHAPE_CYLINDER if classes[i] == ObjectClass.PEDESTRIAN else _SHAPE_BOX
-        out.pack("BBB", 1, _orientation(tracks, i, int(classes[i])), bool(tracks.stationary[i]), shape)
-        out.array(tracks.boxes[i, 3:6])
-        out.pack("I", 4, 0)
-        _write_paths(out, forecasts, i, paths, sigmas)
-        out.pack("B", 1, int(tracks.state[i]))
-        out.time(int(tracks.age_ns[i]))
-        out.time(int(tracks.since_measurement_ns[i]))
-        out.pack("I", 4, int(tracks.sensors[i]))
-
-
-def _orientation(tracks: Tracks, row: int, class_id: int) -> int:
-    if class_id not in _ORIENTED:
-        return _ORIENTATION_UNAVAILABLE
-    moving = float(np.hypot(*tracks.velocity_mps[row])) > 1.0
-    return _ORIENTATION_AVAILABLE if moving else _ORIENTATION_SIGN_UNKNOWN
-
-
-def _write_classes(out: CdrWriter, probabilities: F64, order: npt.NDArray[np.intp]) -> None:
-    known = [int(c) for c in order if probabilities[c] > 0.0] or [0]
-    out.pack("I", 4, len(known))
-    for label in known:
-        out.pack("B", 1, label)
-        out.pack("f", 4, float(probabilities[label]))
-
-
-def _write_paths(out: CdrWriter, forecasts: Forecasts, row: int, paths: F64, sigmas: npt.NDArray[np.float32]) -> None:
-    if row >= paths.shape[0] or forecasts.method[row] == PredictionMethod.NONE:
-        out.pack("I", 4, 0)
+    """The elements of ``tracks``, in one pass of compiled code."""
+    if not len(tracks):
         return
-    steps, count = int(forecasts.steps[row]), paths.shape[1]
-    step_ns = round(forecasts.step_s * _NS)
-    out.pack("I", 4, count)
-    for k in range(count):
-        out.pack("I", 4, steps)
-        out.array(paths[row, k, :steps])
-        out.time(step_ns)
-        out.pack("f", 4, float(forecasts.confidence[row, k]))
-        out.pack("I", 4, steps)
-        out.array(sigmas[row, k, :steps])
-        out.pack("B", 1, int(forecasts.method[row]))
+    count, (rows, options, steps) = len(tracks), forecasts.paths.shape[:3]
+    sizes = _Sizes(count, NUM_CLASSES, rows, options, steps, round(forecasts.step_s * _NS))
+    if tracks.class_probabilities.shape != (count, NUM_CLASSES) or forecasts.sigma_m.shape != (rows, options, steps):
+        raise ValueError(
+            f"columns of {count} tracks and {rows} forecasts do not fit: {tracks.class_probabilities.shape}"
+        )
+    kept = [
+        np.ascontiguousarray(column, dtype) for column, dtype in zip(_columns(tracks, forecasts), _DTYPES, strict=True)
+    ]
+    room = count * (_TRACK_BYTES + 8 * NUM_CLASSES + options * (_PATH_BYTES + _STEP_BYTES * steps)) + 8
+    out.fill(room, lambda address, capacity, at: _kernel()(address, capacity, at, sizes, _Columns(*map(pointer, kept))))
+
+
+def _columns(tracks: Tracks, forecasts: Forecasts) -> tuple[npt.NDArray[Any], ...]:
+    """In the order of PerceptTrackColumns."""
+    return (
+        tracks.id,
+        tracks.state,
+        tracks.stationary,
+        _KINDS,
+        tracks.class_probabilities,
+        tracks.existence,
+        tracks.boxes,
+        tracks.velocity_mps,
+        tracks.acceleration_mps2,
+        tracks.yaw_rate_radps,
+        tracks.pose_covariance,
+        tracks.twist_covariance,
+        tracks.age_ns,
+        tracks.since_measurement_ns,
+        tracks.sensors,
+        forecasts.paths,
+        forecasts.confidence,
+        forecasts.sigma_m,
+        forecasts.steps,
+        forecasts.method,
+    )
+
+
+@cache
+def _kernel() -> Callable[..., int]:
+    size, address = ctypes.c_int64, ctypes.c_void_p
+    columns, sizes = ctypes.POINTER(_Columns), ctypes.POINTER(_Sizes)
+    return bind("percept_wire_tracks", [address, size, size, sizes, columns], size)

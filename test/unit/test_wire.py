@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
+from wire_reference import write_tracks
 
 from percept_ros.types import (
     AbsenceReason,
@@ -17,7 +20,7 @@ from percept_ros.types import (
     Tracks,
     TrackState,
 )
-from percept_ros.wire import ArrayHeader, encode_track_array
+from percept_ros.wire import ArrayHeader, CdrWriter, _write_tracks, encode_track_array
 
 serialization = pytest.importorskip("rclpy.serialization", reason="rclpy is not installed")
 
@@ -100,3 +103,35 @@ def test_message_numbers_agree_with_the_types() -> None:
     assert all(getattr(ObstacleTrackArray, f"MODE_{m.name}") == m for m in Mode)
     assert all(getattr(PredictedPath, f"METHOD_{m.name}") == m for m in PredictionMethod)
     assert all(getattr(ObstacleTrack, s.name) == s for s in TrackState if s is not TrackState.DELETED)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_compiled_pass_lays_down_what_the_reference_does(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    tracks, forecasts = tracks_and_forecasts(int(rng.integers(1, 40)), rng)
+    probabilities = np.where(rng.uniform(size=tracks.class_probabilities.shape) < 0.4, 0.0, tracks.class_probabilities)
+    probabilities[0] = 0.0
+    method = rng.integers(0, 5, len(tracks)).astype(np.uint8)
+    rows = len(tracks) - int(rng.integers(0, 2))
+    forecasts = Forecasts(
+        0.1, forecasts.paths[:rows], forecasts.confidence[:rows], forecasts.sigma_m[:rows],
+        forecasts.steps[:rows], method[:rows],
+    )  # fmt: skip
+    tracks = dataclasses.replace(tracks, class_probabilities=probabilities)
+    for start in ("", "a", "abcde"):
+        mine, theirs = CdrWriter(), CdrWriter()
+        for writer, write in ((mine, _write_tracks), (theirs, write_tracks)):
+            writer.text(start)
+            write(writer, tracks, forecasts)
+            writer.pack("I", 4, 7)
+        got, expected = mine.finish(), theirs.finish()
+        assert len(got) == len(expected)
+        differ = np.flatnonzero(np.frombuffer(got, np.uint8) != np.frombuffer(expected, np.uint8))
+        assert len(differ) < 0.01 * len(got)  # the last digit of a sine may differ
+
+
+def test_steps_beyond_the_paths_are_refused() -> None:
+    tracks, forecasts = tracks_and_forecasts(2, np.random.default_rng(1))
+    forecasts = dataclasses.replace(forecasts, steps=np.array([3, 31]))
+    with pytest.raises(ValueError, match="cannot be laid down"):
+        encode_track_array(frame(tracks, forecasts), ArrayHeader(5, 0))
