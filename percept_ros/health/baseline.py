@@ -18,6 +18,7 @@ class Window:
     def __init__(self, size: int) -> None:
         self._values = np.zeros(size)
         self._next = self._count = 0
+        self._median: float | None = None
 
     def __len__(self) -> int:
         return self._count
@@ -27,6 +28,7 @@ class Window:
         self._values[self._next] = value
         self._next = (self._next + 1) % len(self._values)
         self._count = min(self._count + 1, len(self._values))
+        self._median = None
 
     @property
     def values(self) -> F64:
@@ -35,7 +37,9 @@ class Window:
 
     def median(self) -> float:
         """Middle value; NaN for an empty window."""
-        return float(np.median(self.values)) if self._count else float("nan")
+        if self._median is None:
+            self._median = _middle(self.values)
+        return self._median
 
     def mean(self) -> float:
         """Mean; NaN for an empty window."""
@@ -44,6 +48,7 @@ class Window:
     def clear(self) -> None:
         """Forget all."""
         self._next = self._count = 0
+        self._median = None
 
 
 class Baseline:
@@ -55,27 +60,42 @@ class Baseline:
     def __init__(self, usual: int, now: int, floor: float, least: int = 30) -> None:
         self._usual, self._now = Window(usual), Window(now)
         self._floor, self._least = floor, least
+        self._z: float | None = None
 
     def add(self, value: float) -> float:
         """Take in one value; returns the robust z of the present (0 until enough is known)."""
         self._now.add(value)
+        self._z = None
         z = self.z
         self._usual.add(value)
+        self._z = None
         return z
 
     @property
     def z(self) -> float:
         """How many usual spreads the present median lies from the usual one, at least 0."""
-        if len(self._usual) < self._least:
-            return 0.0
+        if self._z is None:
+            self._z = self._robust_z() if len(self._usual) >= self._least else 0.0
+        return self._z
+
+    def _robust_z(self) -> float:
         usual = self._usual.median()
-        spread = _SIGMA_OF_MAD * float(np.median(np.abs(self._usual.values - usual)))
+        spread = _SIGMA_OF_MAD * _middle(np.abs(self._usual.values - usual))
         return abs(self._now.median() - usual) / max(spread, self._floor)
 
     def clear(self) -> None:
         """Forget all."""
         self._usual.clear()
         self._now.clear()
+        self._z = None
+
+
+def _middle(values: F64) -> float:
+    """Median; NaN of nothing or of what holds a NaN. (np.median takes ten times as long on so few.)"""
+    ordered, half = np.sort(values), len(values) // 2
+    if not len(ordered) or ordered[-1] != ordered[-1]:
+        return float("nan")
+    return float(ordered[half] if len(ordered) % 2 else 0.5 * (ordered[half - 1] + ordered[half]))
 
 
 def grade(value: float, limit: float) -> float:

@@ -5,13 +5,17 @@ A screened sensor is absent from the set, with the reason; everything behind the
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 
 from percept_ros.config import SemanticConfig
 from percept_ros.health.baseline import Window
+from percept_ros.native import bind, pointer
 from percept_ros.types import F32, U8, AbsenceReason, CameraFrame, PointCloud, SensorSet
 
 _STRIDE_PX = 16
@@ -28,9 +32,14 @@ _LEAST_POINTS = 200
 
 @dataclass(slots=True)
 class _Seen:
-    """What was seen of one sensor last. repeats: sets in a row with new stamps and old content. roughness: lately."""
+    """What was seen of one sensor last. repeats: sets in a row with new stamps and old content. roughness: lately.
+
+    judged_ns, why: stamp of the frame that was judged last, and the verdict.
+    """
 
     stamp_ns: int = 0
+    judged_ns: int | None = None
+    why: AbsenceReason | None = None
     repeats: int = 0
     content: U8 | F32 | None = None
     count: int = 0
@@ -46,7 +55,7 @@ class _Seen:
 
 
 class SensorScreen:
-    """Looks at every set before it is used. One thread. Cost: a sample of every 16th pixel and every 64th point."""
+    """Looks at every frame once, before it is used. One thread. Cost: a sample of every 16th pixel and every 64th point."""
 
     def __init__(self, config: SemanticConfig) -> None:
         self._config = config
@@ -56,9 +65,9 @@ class SensorScreen:
 
     def screen(self, sensors: SensorSet) -> SensorSet:
         """The set without what must not be believed."""
-        wrong = {name: why for name, frame in sensors.cameras.items() if (why := self._look(frame)) is not None}
+        wrong = {name: why for name, frame in sensors.cameras.items() if (why := self.image(frame)) is not None}
         cloud = sensors.cloud
-        if cloud is not None and (why_cloud := self._sweep(cloud)) is not None:
+        if cloud is not None and (why_cloud := self.cloud(cloud)) is not None:
             wrong[cloud.sensor] = why_cloud
             cloud = None
         if not wrong:
@@ -72,17 +81,29 @@ class SensorScreen:
         self._cloud = _Seen()
         self._sizes.clear()
 
-    def _look(self, frame: CameraFrame) -> AbsenceReason | None:
-        sample: U8 = np.ascontiguousarray(frame.image[::_STRIDE_PX, ::_STRIDE_PX])
+    def image(self, frame: CameraFrame) -> AbsenceReason | None:
+        """Why an image must not be believed, None when it may be. A frame that was judged already keeps its verdict."""
         seen = self._cameras.setdefault(frame.sensor, _Seen())
+        if frame.stamp_ns != seen.judged_ns:
+            seen.why, seen.judged_ns = self._look(frame, seen), frame.stamp_ns
+        return seen.why
+
+    def cloud(self, cloud: PointCloud) -> AbsenceReason | None:
+        """Why a sweep must not be believed, None when it may be. A sweep that was judged already keeps its verdict."""
+        seen = self._cloud
+        if cloud.stamp_ns != seen.judged_ns:
+            seen.why, seen.judged_ns = self._sweep(cloud), cloud.stamp_ns
+        return seen.why
+
+    def _look(self, frame: CameraFrame, seen: _Seen) -> AbsenceReason | None:
+        sample, level, spread, roughness = look_at(frame.image)
         _compare(seen, frame.stamp_ns, sample, sample.size)
-        level, spread = float(sample.mean()), float(sample.std())
         if (
             spread < self._config.blank_spread
             and not 255.0 - self._config.blank_level > level > self._config.blank_level
         ):
             return AbsenceReason.BLANK
-        if seen.noisy(_image_roughness(frame.image), _ROUGH_LEVEL):
+        if seen.noisy(roughness, _ROUGH_LEVEL):
             return AbsenceReason.NOISY
         return AbsenceReason.FROZEN if seen.repeats >= self._config.frozen_frames else None
 
@@ -110,11 +131,25 @@ def _sample(cloud: PointCloud) -> F32:
     return np.ascontiguousarray(cloud.points[::_STRIDE_POINTS])
 
 
-def _image_roughness(image: U8) -> float:
-    """Mean difference of pixels side by side, of 255."""
-    left, right = image[::_STRIDE_PX, :-1:_STRIDE_PX], image[::_STRIDE_PX, 1::_STRIDE_PX]
-    width = min(left.shape[1], right.shape[1])
-    return float(np.abs(left[:, :width].astype(np.int16) - right[:, :width]).mean()) if left.size else 0.0
+def look_at(image: U8) -> tuple[U8, float, float, float]:
+    """Every 16th pixel of an image (H, W, 3); mean and spread of those, and the mean difference of pixels side by side."""
+    if image.strides[1:] != (3, 1) or image.strides[0] < 3 * image.shape[1]:
+        image = np.ascontiguousarray(image)
+    height, width = image.shape[:2]
+    row_bytes = image.strides[0] if height > 1 else 3 * width
+    sample: U8 = np.empty((-(-height // _STRIDE_PX), -(-width // _STRIDE_PX), 3), np.uint8)
+    figures = np.empty(3)
+    code = _kernel()(image.ctypes.data, height, width, row_bytes, _STRIDE_PX, pointer(sample), pointer(figures))
+    if code < 0:
+        raise ValueError(f"image of shape {image.shape} and strides {image.strides} cannot be looked at")
+    level, spread, roughness = figures.tolist()
+    return sample, level, spread, roughness
+
+
+@cache
+def _kernel() -> Callable[..., int]:
+    address, size = ctypes.c_void_p, ctypes.c_int64
+    return bind("percept_screen_image", [address, size, size, size, size, address, address], size)
 
 
 def _cloud_roughness_m(points: F32) -> float:

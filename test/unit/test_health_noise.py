@@ -10,7 +10,8 @@ from percept_ros.core.sync import Synchroniser
 from percept_ros.core.sync_queue import CameraTiming
 from percept_ros.core.sync_types import SyncSettings
 from percept_ros.errors import StampError
-from percept_ros.health.screen import SensorScreen
+from percept_ros.health.baseline import Window
+from percept_ros.health.screen import SensorScreen, look_at
 from percept_ros.types import AbsenceReason, CameraFrame, PointCloud, SensorSet
 
 RNG = np.random.default_rng(11)
@@ -66,3 +67,38 @@ def test_a_stamp_far_behind_the_clock_is_refused_before_it_looks_like_a_time_jum
     anything: Synchroniser[PointCloud, CameraFrame] = Synchroniser(SyncSettings({}))
     anything.add_cloud(sweep(1), 10**15)
     assert anything.drops == {}
+
+
+@pytest.mark.parametrize("shape", [(240, 320), (1, 1), (17, 33), (16, 48)])
+def test_look_at_an_image_samples_and_measures_as_numpy_does(shape: tuple[int, int]) -> None:
+    whole = RNG.integers(0, 256, (*shape, 3), dtype=np.uint8)
+    for image in (whole, whole[::-1], np.asfortranarray(whole)):
+        sample, level, spread, roughness = look_at(image)
+        expected = image[::16, ::16]
+        left, right = image[::16, :-1:16].astype(np.int16), image[::16, 1::16]
+        width = min(left.shape[1], right.shape[1])
+        assert np.array_equal(sample, expected)
+        assert np.allclose([level, spread], [expected.mean(), expected.std()])
+        assert np.isclose(roughness, np.abs(left[:, :width] - right[:, :width]).mean() if width else 0.0)
+
+
+def test_frame_that_is_asked_about_again_keeps_its_verdict() -> None:
+    screen = SensorScreen(SemanticConfig())
+    frame, cloud = picture(1), sweep(1)
+    for index in range(1, 30):
+        frame, cloud = picture(index), sweep(index)
+        assert screen.image(frame) is None
+        assert screen.cloud(cloud) is None
+    assert [screen.image(frame) for _ in range(5)] == [None] * 5
+    assert [screen.cloud(cloud) for _ in range(5)] == [None] * 5
+    assert screen.image(picture(31, noise=True)) is AbsenceReason.NOISY
+
+
+@pytest.mark.parametrize("count", [1, 2, 9, 50, 300])
+def test_median_of_a_window_is_that_of_numpy(count: int) -> None:
+    window = Window(100)
+    for value in RNG.normal(size=count):
+        window.add(float(value))
+    assert window.median() == pytest.approx(np.median(window.values))
+    window.add(float("nan"))
+    assert np.isnan(window.median())
