@@ -15,6 +15,7 @@ from percept_ros.detectors.detector import Detector, ImageDetector
 from percept_ros.errors import RecordingError
 from percept_ros.evaluate import detection_data as data
 from percept_ros.evaluate.detection import CLASS_NAMES, Found, Reference, in_image, summarise
+from percept_ros.evaluate.tiles import detect_tiled
 from percept_ros.types import (
     F32,
     F64,
@@ -35,8 +36,6 @@ STRONG_SCORE = 0.5
 """Camera boxes of at least this score must be found; weaker ones excuse a detection."""
 OCCLUDER_SCORE = 0.3
 VEHICLES = (int(ObjectClass.CAR), int(ObjectClass.TRUCK))
-LOOK_SCORE, LOOK_SIDES, LEAST_LOOK_PX = 0.1, 3.0, 96.0
-"""A second look is given to boxes of at least this score, at a square of so many box sides and at least so many pixels."""
 TALLEST_CAR_M = 2.4
 """What the camera calls a car counts as a lorry when it reaches higher."""
 _ABOVE_ROAD_M = 0.3
@@ -88,55 +87,29 @@ def score_drive(
 ) -> dict[str, Any]:
     """KITTI raw drive: projected 3D boxes against the boxes a camera network sees, within 40 m.
 
-    A 3D box that is half hidden in the image behind a nearer camera vehicle is neither right nor wrong. ``second_look``
-    gives the scores with a better judge: a box on which the camera network sees a vehicle when it looks again at that piece
-    of the image alone is excused, and what it calls a car counts as a lorry when it reaches above ``TALLEST_CAR_M``.
+    A 3D box that is half hidden in the image behind a nearer camera vehicle is neither right nor wrong. ``tiled`` gives the
+    scores against a better judge: the camera network also looks at enlarged tiles of the image (``detect_tiled``), which
+    adds objects to find and excuses alike, and what it calls a car counts as a lorry when it reaches above ``TALLEST_CAR_M``.
     """
     calibration = data.read_kitti_calibration(root / "calib" / "calib.txt")
     frames: Frames = []
-    looked: Frames = []
+    closer: Frames = []
     for file in sorted((root / "velodyne").glob("*.bin")):
         image = cv2.imread(str(root / "image_02" / f"{file.stem}.png"))
         if image is None:
             raise RecordingError(f"frame {file.stem} of '{root}' has no image", "missing")
         sensors = _drive_set(file, np.asarray(image, np.uint8), calibration)
-        boxes_2d = camera.detect(sensors)[CAMERA]
         detections = detector.detect(sensors)
-        found, reference = _drive_frame(sensors, detections, boxes_2d)
-        frames.append((found, reference))
-        looked.append((found, second_look(sensors, camera, found, _by_height(sensors, reference))))
+        frames.append(_drive_frame(sensors, detections, camera.detect(sensors)[CAMERA]))
+        found, reference = _drive_frame(sensors, detections, detect_tiled(camera, sensors, CAMERA))
+        closer.append((found, _by_height(sensors, reference)))
         report(f"{file.stem}: {len(detections)} boxes, {int(frames[-1][1].counted.sum())} camera boxes")
     if not frames:
         raise RecordingError(f"'{root}/velodyne' holds no sweep", "empty")
     result = summarise(frames, score, in_image)
-    keys = ("AP", "count", "found", "false", "false_per_frame")
-    result["second_look"] = _chosen(summarise(looked, score, in_image), *keys)
+    keys = ("AP", "count", "found", "recall_40m", "false", "false_per_frame", "called")
+    result["tiled"] = _chosen(summarise(closer, score, in_image), *keys)
     return result
-
-
-def second_look(sensors: SensorSet, camera: ImageDetector, found: Found, reference: Reference) -> Reference:
-    """The reference, and as excuses the vehicles that ``camera`` sees when it looks closely at unmatched vehicle boxes."""
-    vehicle = found.in_region & np.isin(found.class_ids, VEHICLES) & (found.scores >= LOOK_SCORE)
-    doubtful = vehicle & ~(in_image(found, reference) > 0.0).any(axis=1)
-    seen = [_look_at(sensors, camera, box) for box in found.boxes[doubtful]]
-    boxes = np.concatenate([reference.boxes, *(boxes for boxes, _ in seen)])
-    classes = np.concatenate([reference.class_ids, *(classes for _, classes in seen)])
-    added = np.zeros(len(boxes) - len(reference.boxes), bool)
-    return Reference(boxes, classes, np.concatenate([reference.counted, added]))
-
-
-def _look_at(sensors: SensorSet, camera: ImageDetector, box_px: F64) -> tuple[F64, I64]:
-    """Vehicles (N, 4) pixels and their classes that the camera sees in a piece of the image around a box."""
-    frame = sensors.cameras[CAMERA]
-    side = max(LOOK_SIDES * max(box_px[2] - box_px[0], box_px[3] - box_px[1]), LEAST_LOOK_PX)
-    middle = (box_px[:2] + box_px[2:]) / 2
-    x0, y0 = np.maximum(middle - side / 2, 0).astype(int)
-    x1, y1 = np.minimum(middle + side / 2, (frame.image.shape[1], frame.image.shape[0])).astype(int)
-    piece = replace(frame, image=np.ascontiguousarray(frame.image[y0:y1, x0:x1]))
-    near = camera.detect(replace(sensors, cameras={CAMERA: piece}))[CAMERA]
-    kinds = _as_classes(near.class_ids)
-    use = np.isin(kinds, VEHICLES) & (near.scores >= OCCLUDER_SCORE)
-    return near.boxes_px[use] + (x0, y0, x0, y0), kinds[use]
 
 
 def _drive_set(file: Path, image: np.ndarray, calibration: data.KittiCalibration) -> SensorSet:
