@@ -218,6 +218,9 @@ class HealthConfig:
     shadow_period_s: float = setting(
         10.0, "between two known frames through an engine; 0 = never", low=0.0, high=3600.0
     )
+    spare_process: bool = setting(
+        True, "whoever starts dead nodes again keeps one process loaded for the next (about 100 MB)"
+    )
     semantic: SemanticConfig = setting(SemanticConfig(), "checks of inputs and outputs")
 
 

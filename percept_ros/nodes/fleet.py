@@ -21,6 +21,7 @@ import yaml
 from percept_ros.config import Config
 from percept_ros.nodes.names import CAMERA_PREFIX as PREFIX
 from percept_ros.nodes.names import FUSION, STANDBY
+from percept_ros.nodes.spare import Spare, can_become
 from percept_ros.nodes.spin import PRIORITY_VARIABLE
 from percept_ros.runtime.lease import lease_name, remove_lease
 from percept_ros.settings import to_dict
@@ -31,12 +32,15 @@ PROFILE_VARIABLE = "FASTRTPS_DEFAULT_PROFILES_FILE"
 SMALL_PROFILE = "config/fastdds_small.xml"
 _SMALL = ("fusion", "standby", "supervisor")
 """Executables that exchange only small messages when frames lie in rings."""
+_MAIN = [sys.executable, "-m", "percept_ros.nodes.main"]
 _LOOK_S = 0.02
 _START_PRIORITY = 1
 """Of a process that starts in a fleet with real-time priority: it has to be back soon, but runs behind the active ones."""
 _LONGEST_BACK_OFF_S = 5.0
 _STABLE_S = 4.0
 _MOST_QUICK = 8
+_SPARE_AFTER_S = 4.0
+"""A spare process is loaded this long after the last start, to leave that one alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,8 @@ class Fleet:
     """Starts the processes on entry and ends them on exit: SIGINT first, SIGKILL for what does not end.
 
     respawn: start again, at once and then with growing pauses, whatever ends by itself; ``respawned`` tells. What ends young
-    too many times in a row stays down: ``lost``, until ``forgive``.
+    too many times in a row stays down: ``lost``, until ``forgive``. With ``health.spare_process`` a loaded process waits to
+    become the next node that ends.
     """
 
     def __init__(
@@ -104,6 +109,8 @@ class Fleet:
         self.lost: dict[str, int] = {}
         """Processes that are not started any more -> last exit status."""
         self._quick: dict[str, int] = {}
+        self._spare: Spare | None = None
+        self._spare_due_s = float("inf")
         self._respawn, self._stopping = respawn, threading.Event()
         self._watch = threading.Thread(target=self._tend, name="fleet", daemon=True)
         self._stack = ExitStack()
@@ -122,24 +129,45 @@ class Fleet:
             self._end()  # what did start
             raise
         if self._respawn:
+            self._spare_soon()
             self._watch.start()
         return self
 
     def start(self, item: NodeProcess) -> subprocess.Popen[bytes]:
         """Start (or start again) one process; its log goes on in the folder."""
         key = item.name or item.executable
-        with (self._folder / f"{key}.log").open("ab") as log:
-            process = subprocess.Popen(
-                command(item, self._parameters, self._namespace, self._folder),
-                stdout=log,
-                stderr=log,
-                env=self._environment(item),
-                start_new_session=True,
-            )
+        words = command(item, self._parameters, self._namespace, self._folder)
+        path, environment = self._folder / f"{key}.log", self._environment(item)
+        process = self._take_spare(words, path, environment)
+        if process is None:
+            with path.open("ab") as log:
+                process = subprocess.Popen(words, stdout=log, stderr=log, env=environment, start_new_session=True)
         if self._config.realtime.priority:
             _hurry(process.pid)
         self.processes[key] = process
         return process
+
+    def _take_spare(
+        self, words: list[str], log: Path, environment: Mapping[str, str]
+    ) -> subprocess.Popen[bytes] | None:
+        """The spare process, on its way to be that node; None without one."""
+        node_words = words[len(_MAIN) :]
+        if self._spare is None or words[: len(_MAIN)] != _MAIN or not can_become(node_words):
+            return None
+        spare, self._spare = self._spare, None
+        return spare.become(node_words, log, environment)
+
+    def _spare_soon(self) -> None:
+        if self._respawn and self._config.health.spare_process:
+            self._spare_due_s = time.monotonic() + _SPARE_AFTER_S
+
+    def _load_spare(self, now_s: float) -> None:
+        """Start to load a spare if none is there and the last start is over."""
+        if self._spare is not None or now_s < self._spare_due_s:
+            return
+        self._spare_due_s = float("inf")
+        with contextlib.suppress(OSError), (self._folder / "spare.log").open("ab") as log:
+            self._spare = Spare(log, {**os.environ, "PYTHONUNBUFFERED": "1"})
 
     def _environment(self, item: NodeProcess) -> dict[str, str]:
         """With the package's own DDS profile, processes of small messages get the one without shared memory."""
@@ -157,6 +185,7 @@ class Fleet:
         items = {item.name or item.executable: item for item in self._plan}
         while not self._stopping.wait(_LOOK_S):
             now_s = time.monotonic()
+            self._load_spare(now_s)
             for name, item in items.items():
                 status = self.processes[name].poll()
                 if status is None or name in self.lost:
@@ -177,6 +206,7 @@ class Fleet:
             self.start(item)
         except OSError:
             return False
+        self._spare_soon()
         return True
 
     def _pause_s(self, name: str, now_s: float) -> float:
@@ -202,6 +232,8 @@ class Fleet:
         self._stopping.set()
         if self._watch.is_alive():
             self._watch.join()
+        if self._spare is not None:
+            self._spare.close()
         for process in self.processes.values():
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
@@ -223,7 +255,7 @@ def _hurry(pid: int) -> None:
 
 def command(item: NodeProcess, parameters: Path, namespace: str, folder: Path) -> list[str]:
     """Command line of one node process."""
-    words = [sys.executable, "-m", "percept_ros.nodes.main", item.executable, "--ros-args", "-r", f"__ns:={namespace}"]
+    words = [*_MAIN, item.executable, "--ros-args", "-r", f"__ns:={namespace}"]
     if item.name:
         words += ["-r", f"__node:={item.name}"]
     words += ["--params-file", str(parameters)]

@@ -373,10 +373,18 @@ class FusionWorker:
             if self._leadership.may_answer(released.stamp_ns):
                 self._answer(released, released_ns)
             elif self._leadership.rehearses():
-                self._pipeline.process(self._sensor_set(released, None), self._node.now_ns())
-                self._pipeline.tracker.reset()
+                self._rehearse(released)
         self._forget_rings(ready)
         self._count_sync_drops()
+
+    def _rehearse(self, released: SyncedSet[Any, Any]) -> None:
+        """Run a set through and throw away what comes of it; again while nothing else waits, until that is quick."""
+        again = True
+        while again:
+            began_ns = time.monotonic_ns()
+            self._pipeline.process(self._sensor_set(released, None), self._node.now_ns())
+            self._pipeline.tracker.reset()
+            again = self._leadership.rehearsed(time.monotonic_ns() - began_ns) and self._inbox.is_empty
 
     def _begin(self, released: SyncedSet[Any, Any], released_ns: int) -> OpenFrame | None:
         if self._node.recorder is None:

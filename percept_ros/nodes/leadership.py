@@ -42,6 +42,7 @@ class Leadership:
         self._takeover_ns = int(config.fusion.takeover_ms * 1e6)
         self._fresh_ns = int(config.tracking.max_coast_s * 1e9)
         self._idle_sets, self._led = 0, False
+        self._rehearsals, self._quick_ns, self._is_quick = 0, self._takeover_ns // 3, False
 
     @property
     def leads(self) -> bool:
@@ -85,13 +86,20 @@ class Leadership:
     def rehearses(self) -> bool:
         """Whether a set that is not answered should be run through and thrown away, so that the first answer is quick.
 
-        A leader that comes back while the standby publishes has time for a few; an idle standby does it now and then.
+        A leader that comes back while the standby publishes has time for a few, until one was quick; an idle standby does it
+        now and then.
         """
         if self.standby:
             return self._idle_sets <= _REHEARSALS or self._idle_sets % _REHEARSE_SETS == 0
         assert self._lease is not None
         covered = self._lease.used and self._lease.silent_ns() < self._takeover_ns
-        return covered and not self._led and self._idle_sets <= _REHEARSALS
+        return covered and not self._led and not self._is_quick and self._rehearsals < _REHEARSALS
+
+    def rehearsed(self, took_ns: int) -> bool:
+        """A set was run through in ``took_ns``; returns whether the same set may be run through once more at once."""
+        self._rehearsals += 1
+        self._is_quick = took_ns < self._quick_ns
+        return not self.standby and self.rehearses()
 
     def state(self, result: FrameResult) -> bytes | None:
         """What to leave behind with ``result``; None without a lease."""

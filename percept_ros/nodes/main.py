@@ -35,9 +35,10 @@ def quick_discovery() -> None:
 def main(name: str, argv: list[str] | None = None) -> int:
     """Run one executable until it is told to stop; returns the exit status."""
     if name in ("fusion", "container"):
-        from percept_ros.runtime.spawn import prepare
+        from percept_ros.runtime.spawn import prepare, prepared
 
-        prepare()  # the detector's worker starts while this process still imports
+        if not prepared():
+            prepare()  # the detector's worker starts while this process still imports
     quick_discovery()
     from percept_ros.nodes.spin import spin
 

@@ -19,6 +19,10 @@ from percept_ros.nodes.heartbeat import HEARTBEAT_QOS
 
 _CALL_LIMIT_S = 20.0
 _STABLE_S = 30.0
+_LOOK_LIMIT_S = 0.25
+"""A question for the state that is not answered by then is asked anew: the process may be another one by now."""
+_DOUBT_S = 0.5
+"""A node that says, this long after a transition was asked for, that it rests in a state did not take the request."""
 _UNCONFIGURED, _INACTIVE, _ACTIVE = (
     State.PRIMARY_STATE_UNCONFIGURED,
     State.PRIMARY_STATE_INACTIVE,
@@ -83,6 +87,9 @@ class ManagedNode:
         self._owner = owner
         self._asked_s: float | None = None
         self._asked: int | None = None
+        self._request: Any = None
+        self._looked: tuple[float, Any] | None = None
+        self._doubted_s: float | None = None
         self._silent_since_s: float | None = None
         self._change: Any = owner.create_client(ChangeState, f"{name}/change_state")
         self._get: Any = owner.create_client(GetState, f"{name}/get_state")
@@ -124,12 +131,29 @@ class ManagedNode:
         self.recoveries += 1
         self.retry.failed(time.monotonic())
 
+    def replaced(self) -> None:
+        """Its process is another one now: what was known of it, and what was asked of it, is void."""
+        self.state = self._asked_s = self._doubted_s = self._silent_since_s = None
+        self.recovering = False
+
     def look(self) -> None:
         """Ask for the state; an absent node has state None."""
+        now_s = time.monotonic()
         if not self._get.service_is_ready():
             self.state = self._asked_s = None
-        elif not self.busy:
-            self._get.call_async(GetState.Request()).add_done_callback(self._on_state)
+        elif self._asked_s is not None and now_s - self._asked_s < _DOUBT_S:
+            return
+        elif self._looked is None or now_s - self._looked[0] > _LOOK_LIMIT_S:
+            self._look_away()
+            future = self._get.call_async(GetState.Request())
+            self._looked = (now_s, future)
+            future.add_done_callback(self._on_state)
+
+    def _look_away(self) -> None:
+        """Await no answer about the state any more."""
+        if self._looked is not None:
+            self._get.remove_pending_request(self._looked[1])
+            self._looked = None
 
     def step(self, goal: Goal, now_s: float) -> bool:
         """Ask for the next transition towards ``goal`` if one is due; returns whether the node is there."""
@@ -146,22 +170,53 @@ class ManagedNode:
         return False
 
     def _ask(self, transition: int) -> None:
-        self._asked_s, self._asked = time.monotonic(), transition
+        self._asked_s, self._asked, self._doubted_s = time.monotonic(), transition, None
         request = ChangeState.Request(transition=Transition(id=transition))
-        self._change.call_async(request).add_done_callback(self._on_changed)
+        if self._request is not None:
+            self._change.remove_pending_request(self._request)
+        self._request = self._change.call_async(request)
+        self._request.add_done_callback(self._on_changed)
 
     def _on_state(self, future: Any) -> None:
-        if future.exception() is None and future.result() is not None:
-            before, self.state = self.state, future.result().current_state.id
-            if before != self.state:
-                self._on_change()
+        if self._looked is None or self._looked[1] is not future:
+            return  # it was given up
+        looked_s, self._looked = self._looked[0], None
+        if future.exception() is not None or future.result() is None:
+            return
+        state = future.result().current_state.id
+        if self.busy and not self._is_lost(state, looked_s):
+            return
+        before, self.state = self.state, state
+        if before != self.state:
+            self._on_change()
+
+    def _is_lost(self, state: int, looked_s: float) -> bool:
+        """Whether the request that is awaited never arrived: the node says twice, well after it, that it rests.
+
+        A node answers one question after the other, or names the state of transition: one that works on the request
+        could not say so. It was sent to a process that had ended.
+        """
+        if self._asked_s is None or looked_s - self._asked_s < _DOUBT_S or state not in LABELS:
+            self._doubted_s = None
+            return False
+        if self._doubted_s is None:
+            self._doubted_s = looked_s
+            return False
+        if looked_s - self._doubted_s < _LOOK_LIMIT_S / 2:
+            return False
+        self._change.remove_pending_request(self._request)
+        self._asked_s = self._doubted_s = None
+        return True
 
     def _on_changed(self, future: Any) -> None:
+        if future is not self._request:
+            return  # it was given up
         self._asked_s = None
         self.state = State.PRIMARY_STATE_UNKNOWN  # what it was is no longer true; the look below says what it is
         done = future.exception() is None and future.result() is not None and future.result().success
         if not done:
             self._failed()
+        self._look_away()
         self.look()
 
     def _failed(self) -> None:

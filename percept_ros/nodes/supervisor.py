@@ -53,6 +53,7 @@ class Supervisor(Node):
             names = self.fleet.managed
         self._told: set[str] = set()
         self._polled_s = time.monotonic()
+        self._pids: dict[str, int] = {}
         self.managed = [ManagedNode(self, name, retries, self._step) for name in names]
         self._settled = threading.Condition()
         self.last_order = ""
@@ -130,6 +131,7 @@ class Supervisor(Node):
                 node.excuse()
         self._polled_s = now_s
         for node in self.managed:
+            self._meet(node)
             node.look()
             if node.silent_s(now_s) > _HUNG_S:
                 self._revive(node)
@@ -137,6 +139,13 @@ class Supervisor(Node):
                 self._told.add(node.name)
                 self.get_logger().fatal(f"{node.name}: its process ends again and again and stays down (see its log)")
         self._step()
+
+    def _meet(self, node: ManagedNode) -> None:
+        """A process of ours that was started again owes nothing of what the one before it was asked."""
+        process = self.fleet.processes.get(node.name) if self.fleet is not None else None
+        if process is not None and self._pids.setdefault(node.name, process.pid) != process.pid:
+            self._pids[node.name] = process.pid
+            node.replaced()
 
     def _revive(self, node: ManagedNode) -> None:
         """A node that exists but gives no sign of life: end its process where it is ours, else recover it in place."""

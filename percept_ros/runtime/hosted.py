@@ -1,6 +1,7 @@
-"""The child's side of a worker: ``python -m percept_ros.runtime.hosted FD PARENT_PID`` serves one service until hung up on.
+"""The child's side of a worker: ``python -m percept_ros.runtime.hosted FD PARENT_PID [MODULE ...]`` serves one service until
+hung up on.
 
-Imports little: what the service needs is imported when it is loaded.
+Imports little: what the service needs is imported when it is loaded, or before, where it is named.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 import numpy.typing as npt
@@ -92,6 +94,9 @@ def main(arguments: Sequence[str]) -> int:
     """Run as the child process."""
     _die_with_parent(int(arguments[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for module in arguments[2:]:
+        with suppress(ImportError):  # whoever needs it will say so
+            importlib.import_module(module)
     serve(Channel(socket.socket(fileno=int(arguments[0]))))
     return 0
 

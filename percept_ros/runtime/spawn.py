@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 
@@ -19,9 +20,23 @@ _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THR
 _blank: deque[Future[Child]] = deque()
 
 
-def prepare(count: int = 1) -> None:
-    """Start ``count`` blank workers in the background."""
-    _blank.extend(_spawner().submit(_spawn) for _ in range(count))
+def prepare(count: int = 1, modules: Sequence[str] = ()) -> None:
+    """Start ``count`` blank workers in the background. modules: what they import while they wait."""
+    _blank.extend(_spawner().submit(_spawn, modules) for _ in range(count))
+
+
+def prepared() -> bool:
+    """Whether a blank worker was started and not taken yet."""
+    return bool(_blank)
+
+
+def discard() -> None:
+    """End the blank workers: this process needs none."""
+    while _blank:
+        process, ours = _blank.popleft().result()
+        ours.close()
+        process.kill()
+        process.wait()
 
 
 def ready() -> bool:
@@ -45,10 +60,10 @@ def _spawner() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, "percept-spawner")
 
 
-def _spawn() -> Child:
+def _spawn(modules: Sequence[str] = ()) -> Child:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
-        command = [sys.executable, "-m", "percept_ros.runtime.hosted", str(theirs.fileno()), str(os.getpid())]
+        command = [sys.executable, "-m", "percept_ros.runtime.hosted", str(theirs.fileno()), str(os.getpid()), *modules]
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

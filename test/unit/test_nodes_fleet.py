@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import threading
 import time
@@ -56,3 +58,36 @@ def test_a_start_that_fails_half_way_leaves_nothing_running(tmp_path: Path, monk
     with pytest.raises(SetupError), fleet:
         pass
     assert fleet.processes["camera_a"].poll() is not None
+
+
+def test_a_loaded_process_becomes_the_node_that_died(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real processes of real nodes: the successor is the spare, goes on in the same log, and the next spare is loaded."""
+    from percept_ros.nodes.realtime import isolate_dds
+
+    isolate_dds()
+    monkeypatch.setattr(fleet_module, "_SPARE_AFTER_S", 0.0)
+    with Fleet([NodeProcess("camera", "camera_a")], Config(), tmp_path, "/x", respawn=True) as fleet:
+        wait(lambda: fleet._spare is not None)
+        assert fleet._spare is not None
+        waiting = fleet._spare._process
+        os.kill(fleet.processes["camera_a"].pid, signal.SIGKILL)
+        wait(lambda: fleet.processes["camera_a"].pid == waiting.pid)
+        wait(lambda: Path(f"/proc/{waiting.pid}/comm").read_text() == "camera\n")
+        wait(lambda: fleet._spare is not None)
+        assert fleet._spare._process.pid != waiting.pid
+        assert waiting.poll() is None, "it runs"
+        left = fleet._spare._process
+    assert waiting.poll() is not None
+    assert left.poll() is not None, "a spare that nobody needed is ended too"
+
+
+def test_a_spare_that_ended_is_no_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet_module, "_SPARE_AFTER_S", 0.0)
+    monkeypatch.setattr(fleet_module, "command", lambda *_: [*fleet_module._MAIN, "camera", "--no-such-word"])
+    with Fleet([NodeProcess("camera", "camera_a")], Config(), tmp_path, "/x", respawn=True) as fleet:
+        wait(lambda: fleet._spare is not None)
+        assert fleet._spare is not None
+        os.kill(fleet._spare._process.pid, signal.SIGKILL)
+        fleet._spare._process.wait()
+        os.kill(fleet.processes["camera_a"].pid, signal.SIGKILL)
+        wait(lambda: len(fleet.respawned) == 1)

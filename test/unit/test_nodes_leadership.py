@@ -40,6 +40,8 @@ class End:
     lease: Lease
     leadership: Leadership
     sent: list[tuple[int, FrameResult]]
+    took_ns: int = NS
+    """How long a rehearsal takes."""
 
     def hear(self, index: int) -> FrameResult | None:
         """What the fusion worker does with a set; None when it is not answered here."""
@@ -48,6 +50,7 @@ class End:
             if self.leadership.rehearses():
                 self.pipeline.process(given, given.stamp_ns)
                 self.pipeline.tracker.reset()
+                self.leadership.rehearsed(self.took_ns)
             return None
         result = self.pipeline.process(given, given.stamp_ns)
         done = self.lease.publish(lambda n: self.sent.append((n, result)), self.leadership.state(result))
@@ -144,6 +147,21 @@ def test_a_leader_that_comes_back_rehearses_while_the_standby_answers(ends: tupl
     assert answered[0] is False
     assert answered[-1] is True
     assert len(leader.sent) == 6, "every set was answered by one of them"
+
+
+@pytest.mark.parametrize(("took_ns", "rehearsals"), [(NS // 1000, 1), (NS, 3)])
+def test_a_leader_that_comes_back_rehearses_until_it_is_quick(
+    ends: tuple[End, End], took_ns: int, rehearsals: int
+) -> None:
+    leader, standby = ends
+    leader.took_ns = took_ns
+    standby.leadership.take()
+    for index in range(rehearsals):
+        standby.hear(index)
+        assert leader.hear(index) is None
+    standby.hear(rehearsals)
+    leader.hear(rehearsals)
+    assert leader.lease.held
 
 
 def test_without_a_lease_a_process_always_leads(ends: tuple[End, End]) -> None:

@@ -19,7 +19,7 @@ from percept_ros.errors import ConfigError
 from percept_ros.health.semantic import Verdict
 from percept_ros.nodes.complaints import Complaints
 from percept_ros.nodes.diagnostics import ERROR, OK, WARN
-from percept_ros.nodes.managed import _STEPS, Goal, Retry
+from percept_ros.nodes.managed import _STEPS, Goal, ManagedNode, Retry
 from percept_ros.nodes.probe_report import perception_state
 from percept_ros.nodes.sensor_report import SensorReport
 from percept_ros.nodes.steer import mode_of
@@ -71,6 +71,39 @@ def test_every_goal_is_reached_from_every_state(goal: Goal) -> None:
             state, steps = after[_STEPS[goal][state]], steps + 1
             assert steps <= 2
     assert goal.value not in _STEPS[goal]
+
+
+def test_a_request_to_a_process_that_had_ended_is_not_waited_for(node: Any) -> None:
+    """The old process takes no request any more; the new one says where it stands, and that ends the waiting."""
+    from lifecycle_msgs.srv import GetState
+    from rclpy.executors import SingleThreadedExecutor
+
+    said = [State.PRIMARY_STATE_ACTIVE]
+
+    def answer(request: Any, response: Any) -> Any:
+        response.current_state.id = said[0]
+        return response
+
+    node.create_service(GetState, "ghost/get_state", answer)
+    managed = ManagedNode(node, "ghost", 10, lambda: None)
+    executor = SingleThreadedExecutor(context=node.context)
+    executor.add_node(node)
+
+    def turn_until(condition: Any, limit_s: float) -> None:
+        deadline_s = time.monotonic() + limit_s
+        while not condition():
+            assert time.monotonic() < deadline_s
+            managed.look()
+            managed.step(Goal.ACTIVE, time.monotonic())
+            executor.spin_once(0.05)
+
+    turn_until(lambda: managed.label == "active", 30.0)
+    managed.recover()
+    turn_until(lambda: managed.busy, 10.0)
+    said[0] = State.PRIMARY_STATE_UNCONFIGURED
+    turn_until(lambda: not managed.recovering, 15.0)
+    assert managed.label == "unconfigured"
+    executor.shutdown()
 
 
 @pytest.mark.parametrize(
