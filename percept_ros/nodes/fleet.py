@@ -155,7 +155,10 @@ class Fleet:
         if self._spare is None or words[: len(_MAIN)] != _MAIN or not can_become(node_words):
             return None
         spare, self._spare = self._spare, None
-        return spare.become(node_words, log, environment)
+        process = spare.become(node_words, log, environment)
+        if process is None:
+            spare.close()
+        return process
 
     def _spare_soon(self) -> None:
         if self._respawn and self._config.health.spare_process:
