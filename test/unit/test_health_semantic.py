@@ -371,6 +371,41 @@ def test_a_clock_that_jumps_ahead_is_seen_at_once() -> None:
     assert -70 * MS < clocks.skew_ns()["front"] < -50 * MS
 
 
+@pytest.mark.parametrize("offset_ms", [3000.0, 80.0])
+def test_a_jump_ahead_is_over_when_it_is_over(offset_ms: float) -> None:
+    """Messages every 100 ms: seen with the third that is ahead, gone within half a second of right ones."""
+    clocks = ClockSkew()
+    arrivals(clocks, range(8), {"lidar": 0.0, "front": 0.0, "rear": 0.0})
+    told = []
+    for tick in range(80, 110):
+        stamp_ns = 10**18 + tick * PERIOD_NS
+        for name in ("lidar", "front", "rear"):
+            ahead_ms = offset_ms if name == "front" and tick < 90 else 0.0
+            clocks.arrived(name, stamp_ns + int(ahead_ms * MS), stamp_ns + 8 * MS)
+        told.append(clocks.skew_ns()["front"] < -40 * MS)
+    assert told == [False] * 2 + [True] * 11 + [False] * 17
+
+
+def test_a_broken_stamp_moves_no_clock() -> None:
+    clocks = ClockSkew()
+    arrivals(clocks, range(8), {"lidar": 0.0, "front": 0.0, "rear": 0.0})
+    for tick in range(80, 100):
+        stamp_ns = 10**18 + tick * PERIOD_NS
+        for name in ("lidar", "front", "rear"):
+            broken = name == "front" and tick % 6 == 0
+            clocks.arrived(name, 2**62 if broken else stamp_ns, stamp_ns + 8 * MS)
+        assert abs(clocks.skew_ns()["front"]) < 40 * MS
+
+
+def test_a_clock_behind_is_forgiven_by_one_quick_message() -> None:
+    clocks = ClockSkew()
+    arrivals(clocks, range(8), {"lidar": 0.0, "front": 0.0, "rear": 0.0})
+    arrivals(clocks, range(8, 15), {"lidar": 0.0, "front": -300.0, "rear": 0.0})
+    assert clocks.skew_ns()["front"] > 250 * MS
+    arrivals(clocks, range(15, 16), {"lidar": 0.0, "front": 0.0, "rear": 0.0})
+    assert abs(clocks.skew_ns()["front"]) < 40 * MS
+
+
 def test_one_sensor_alone_has_no_skew_and_a_silent_one_is_not_judged() -> None:
     clocks = ClockSkew()
     arrivals(clocks, range(10), {"lidar": 0.0})
