@@ -187,6 +187,11 @@ class SemanticConfig:
     recent: int = setting(10, "frames that say what is now", low=1, high=100)
     drift_z: float = setting(4.0, "robust z from which counts and scores have drifted", low=1.0, high=100.0)
     frozen_frames: int = setting(3, "repetitions after which a sensor is frozen", low=1, high=1000)
+    frozen: str = setting(
+        "auto",
+        "whether content that repeats is a fault; auto = not for sensors without noise at rest (simulators)",
+        choices=("auto", "always", "never"),
+    )
     blank_level: float = setting(12.0, "an image this near to black or white, and even, is blank", low=0.0, high=127.0)
     blank_spread: float = setting(3.0, "standard deviation below which an image is even", low=0.0, high=127.0)
     emptied_share: float = setting(0.1, "of the usual points below which a sweep is emptied", low=0.0, high=1.0)

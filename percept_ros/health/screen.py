@@ -15,8 +15,9 @@ import numpy as np
 
 from percept_ros.config import SemanticConfig
 from percept_ros.health.baseline import Window
+from percept_ros.health.repeats import Repeats
 from percept_ros.native import bind, pointer
-from percept_ros.types import F32, U8, AbsenceReason, CameraFrame, PointCloud, SensorSet
+from percept_ros.types import F32, F64, U8, AbsenceReason, CameraFrame, PointCloud, SensorSet
 
 _STRIDE_PX = 16
 _STRIDE_POINTS = 64
@@ -32,17 +33,12 @@ _LEAST_POINTS = 200
 
 @dataclass(slots=True)
 class _Seen:
-    """What was seen of one sensor last. repeats: sets in a row with new stamps and old content. roughness: lately.
+    """What was seen of one sensor last. roughness: lately. judged_ns, why: stamp of the frame that was judged last, and the
+    verdict."""
 
-    judged_ns, why: stamp of the frame that was judged last, and the verdict.
-    """
-
-    stamp_ns: int = 0
     judged_ns: int | None = None
     why: AbsenceReason | None = None
-    repeats: int = 0
-    content: U8 | F32 | None = None
-    count: int = 0
+    repeats: Repeats = field(default_factory=Repeats)
     roughness: Window = field(default_factory=lambda: Window(100))
 
     def noisy(self, rough: float, least: float) -> bool:
@@ -62,6 +58,8 @@ class SensorScreen:
         self._cameras: dict[str, _Seen] = {}
         self._cloud = _Seen()
         self._sizes = Window(100)
+        self._pose: F64 | None = None
+        """fixed_SE3_base of the set before."""
 
     def screen(self, sensors: SensorSet) -> SensorSet:
         """The set without what must not be believed."""
@@ -70,6 +68,7 @@ class SensorScreen:
         if cloud is not None and (why_cloud := self.cloud(cloud)) is not None:
             wrong[cloud.sensor] = why_cloud
             cloud = None
+        self._pose = sensors.fixed_SE3_base
         if not wrong:
             return sensors
         kept = {name: frame for name, frame in sensors.cameras.items() if name not in wrong}
@@ -80,6 +79,7 @@ class SensorScreen:
         self._cameras.clear()
         self._cloud = _Seen()
         self._sizes.clear()
+        self._pose = None
 
     def image(self, frame: CameraFrame) -> AbsenceReason | None:
         """Why an image must not be believed, None when it may be. A frame that was judged already keeps its verdict."""
@@ -97,7 +97,7 @@ class SensorScreen:
 
     def _look(self, frame: CameraFrame, seen: _Seen) -> AbsenceReason | None:
         sample, level, spread, roughness = look_at(frame.image)
-        _compare(seen, frame.stamp_ns, sample, sample.size)
+        seen.repeats.see(frame.stamp_ns, sample, sample.size, self._pose)
         if (
             spread < self._config.blank_spread
             and not 255.0 - self._config.blank_level > level > self._config.blank_level
@@ -105,7 +105,7 @@ class SensorScreen:
             return AbsenceReason.BLANK
         if seen.noisy(roughness, _ROUGH_LEVEL):
             return AbsenceReason.NOISY
-        return AbsenceReason.FROZEN if seen.repeats >= self._config.frozen_frames else None
+        return AbsenceReason.FROZEN if seen.repeats.hangs(self._config, self._pose) else None
 
     def _sweep(self, cloud: PointCloud) -> AbsenceReason | None:
         count = len(cloud.points)
@@ -115,10 +115,10 @@ class SensorScreen:
             return AbsenceReason.EMPTIED
         if count < _LEAST_POINTS:
             return None
-        _compare(self._cloud, cloud.stamp_ns, _sample(cloud), count)
+        self._cloud.repeats.see(cloud.stamp_ns, _sample(cloud), count, self._pose)
         if self._cloud.noisy(_cloud_roughness_m(cloud.points), _ROUGH_M):
             return AbsenceReason.NOISY
-        return AbsenceReason.FROZEN if self._cloud.repeats >= self._config.frozen_frames else None
+        return AbsenceReason.FROZEN if self._cloud.repeats.hangs(self._config, self._pose) else None
 
 
 def _sample(cloud: PointCloud) -> F32:
@@ -157,12 +157,3 @@ def _cloud_roughness_m(points: F32) -> float:
     first = np.arange(0, len(points) - 1, _STRIDE_POINTS)
     ranges = np.linalg.norm(points[np.stack([first, first + 1])], axis=2)
     return float(np.median(np.abs(ranges[1] - ranges[0])))
-
-
-def _compare(seen: _Seen, stamp_ns: int, content: U8 | F32, count: int) -> None:
-    """Count a repetition; the same frame in two sets (same stamp) is none."""
-    if stamp_ns == seen.stamp_ns:
-        return
-    same = seen.content is not None and count == seen.count and np.array_equal(content, seen.content)
-    seen.repeats = seen.repeats + 1 if same else 0
-    seen.stamp_ns, seen.content, seen.count = stamp_ns, content, count

@@ -194,6 +194,68 @@ def test_a_sweep_that_repeats_is_taken_out() -> None:
     assert "cloud 0.00 (lidar frozen)" in verdict.concerns
 
 
+def _pose(x_m: float) -> np.ndarray:
+    pose = np.eye(4)
+    pose[0, 3] = x_m
+    return pose
+
+
+def repeated(world: World, points: np.ndarray, x_m: float | None = None, speed_mps: float = 0.0) -> list[bool]:
+    """Whether each of ten sets with the same sweep was found frozen. x_m: where the vehicle is, None = not known."""
+    found = []
+    for index in range(10):
+        sensors = world.sensors(points=points.copy())
+        if x_m is not None:
+            sensors = dataclasses.replace(sensors, fixed_SE3_base=_pose(x_m + 0.1 * index * speed_mps))
+        found.append("lidar" in world.health.screen(sensors).absent)
+        world.frame += 1
+    return found
+
+
+def test_a_simulator_without_noise_may_stand_still() -> None:
+    world = World()
+    assert not any(repeated(world, POINTS)), "identical from the first sweep on"
+    for step in range(30):  # it drives: everything changes
+        assert not world.health.screen(world.sensors(points=POINTS + np.float32(0.1 * step))).absent
+        world.frame += 1
+    assert not any(repeated(world, POINTS)), "and stands again"
+
+
+def test_one_moving_object_in_a_scene_that_does_not_change_tells_a_simulator() -> None:
+    world = World()
+    for step in range(20):
+        points = POINTS.copy()
+        points[:200, 0] += 0.1 * step
+        assert not world.health.screen(world.sensors(points=points)).absent
+        world.frame += 1
+    assert not any(repeated(world, points))
+
+
+def test_content_that_stays_while_the_vehicle_moves_is_frozen_whatever_sends_it() -> None:
+    world = World()
+    assert not any(repeated(world, POINTS, x_m=0.0))
+    assert any(repeated(world, POINTS, x_m=0.0, speed_mps=2.0))
+
+
+def test_noise_at_rest_takes_the_benefit_of_doubt_away() -> None:
+    world = World()
+    assert not any(repeated(world, POINTS, x_m=5.0)), "it began frozen, the vehicle stood"
+    for _ in range(12):
+        noisy = POINTS + world.rng.normal(0, 0.01, POINTS.shape).astype(np.float32)
+        world.health.screen(dataclasses.replace(world.sensors(points=noisy), fixed_SE3_base=_pose(5.0)))
+        world.frame += 1
+    assert any(repeated(world, POINTS, x_m=5.0)), "a real sensor, and frozen again"
+
+
+@pytest.mark.parametrize(("wish", "found"), [("always", True), ("never", False)])
+def test_what_repeats_can_be_settled_by_configuration(wish: str, found: bool) -> None:
+    world = World()
+    world.health = SemanticHealth(HealthConfig(semantic=SemanticConfig(frozen=wish)))
+    if not found:
+        world.run(20)
+    assert any(repeated(world, POINTS)) is found
+
+
 @pytest.mark.parametrize("left", [0, 300])
 def test_an_emptied_sweep_is_taken_out(left: int) -> None:
     world = World()
