@@ -103,10 +103,16 @@ class RingReader:
             else:
                 self.counters.invalid += 1
             raise
+        self._drop_removed()
         self._open[name] = opened
         while len(self._open) > self._keep:
             self._open.popitem(last=False)[1].close()
         return opened
+
+    def _drop_removed(self) -> None:
+        """Unmap what its writer removed: its frames are old, its memory is not."""
+        for name in [name for name, segment in self._open.items() if not segment.linked]:
+            self._open.pop(name).close()
 
     def _control(self, handle: FrameHandle) -> tuple[Segment, Control]:
         segment = self._segment(handle.ring)

@@ -32,7 +32,6 @@ class RingWriter:
         self.counters = RingCounters()
         self._segment: Segment | None = None
         self._sequence = 0
-        self._segments_made = 0
         self.removed_stale = tuple(segments.remove_stale())
 
     @property
@@ -131,9 +130,8 @@ class RingWriter:
 
     def _grow(self, nbytes: int) -> None:
         old = self._segment
-        self._segments_made += 1
         size = max(64, int(nbytes * (1.0 + self.headroom)))
-        self._segment = segments.create(self.name, self._segments_made, self.slots, size)
+        self._segment = segments.create(self.name, self.slots, size)
         if old is not None:
             self.counters.grown += 1
             old.unlink()

@@ -8,6 +8,7 @@ start time into the header; ``remove_stale`` unlinks the segments whose owner is
 from __future__ import annotations
 
 import fcntl
+import itertools
 import mmap
 import os
 import re
@@ -31,6 +32,7 @@ _MAGIC = b"PERCRING"
 _VERSION = 1
 _NAME = re.compile(r"percept\.[A-Za-z0-9_-]{1,120}\.[0-9]{1,10}-[0-9a-f]{1,16}-[0-9]{1,10}")
 _PAGE = mmap.PAGESIZE
+_made = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +121,13 @@ class Segment:
             del self._map
 
 
-def create(ring: str, sequence: int, slots: int, slot_bytes: int) -> Segment:
-    """Make a segment for ``ring`` owned by this process, memory reserved.
+def create(ring: str, slots: int, slot_bytes: int) -> Segment:
+    """Make a segment for ``ring`` owned by this process, memory reserved. No name is ever used twice: readers keep mappings by name.
 
     Raises ResourceExhausted when /dev/shm has no room, ValueError for a bad ring name.
     """
     pid, start = os.getpid(), process_start(os.getpid())
-    name = f"{PREFIX}{ring}.{pid}-{start or 0:x}-{sequence}"
+    name = f"{PREFIX}{ring}.{pid}-{start or 0:x}-{next(_made)}"
     if not _NAME.fullmatch(name):
         raise ValueError(f"ring name '{ring}' may hold letters, digits, '_' and '-' only, at most 120")
     pitch = -(-(slot_bytes + SLOT_CONTROL_BYTES) // _PAGE) * _PAGE

@@ -225,3 +225,56 @@ def test_killed_engine_worker_is_replaced_while_tracks_go_on(drive: Path, tmp_pa
         good = (ObstacleTrackArray.MODE_FULL, ObstacleTrackArray.MODE_REDUCED)
         assert any(array.mode in good for array in arrays[-15:]), [array.mode for array in arrays]
     assert rclpy.ok()
+
+
+def test_a_lidar_node_that_was_recovered_is_read_on(drive: Path, tmp_path: Path, probe: Any) -> None:
+    """Cleaned up and configured again in the middle of a drive, as a supervisor does with a hanging node.
+
+    There is no supervisor here: it would not leave this to the test.
+    """
+    import threading
+
+    from lifecycle_msgs.msg import Transition
+    from lifecycle_msgs.srv import ChangeState
+
+    from percept_ros.msg import ObstacleTrackArray
+    from percept_ros.nodes.player import BagPlayer
+    from percept_ros.nodes.realtime import with_transports
+    from percept_ros.replay.bag_reader import BagReader
+    from percept_ros.replay.discovery import discover
+
+    up = (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE)
+    down = (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP)
+
+    def change(name: str, *steps: int) -> None:
+        for step in steps:
+            request = ChangeState.Request(transition=Transition(id=step))
+            assert call(probe, ChangeState, f"/percept/{name}/change_state", request).success
+
+    with BagReader(drive) as reader:
+        config = load_config(None, {"detector": {"chain": ["geometric"]}, "budget": {"detect_ms": 5000.0}})
+        used = with_transports(discover(reader.topics, config).configured(config), reader.topics)
+        arrays: list[Any] = []
+        recovered_at: list[int] = []
+        probe.create_subscription(ObstacleTrackArray, "/percept/fusion/tracks", arrays.append, 50)
+        plan = [item for item in node_plan(used) if item.executable in ("camera", "lidar", "fusion")]
+        with Fleet(plan, used, tmp_path, "/percept"):
+            player = BagPlayer()
+            player.advertise(reader.topics)
+            for item in plan:
+                change(item.name, *up)
+
+            def recover(done: int) -> None:
+                if len(arrays) >= 3 and not recovered_at:
+                    change("lidar", *down, *up)
+                    recovered_at.append(len(arrays))
+
+            player.wait_for_listeners(5.0, threading.Event())
+            player.play(reader, threading.Event(), recover)
+            player.destroy_node()
+        logs = "".join(file.read_text() for file in tmp_path.glob("*.log"))
+        assert recovered_at, (len(arrays), logs)
+        after = arrays[recovered_at[0] :]
+        with_lidar = [array for array in after if not any(text.startswith("lidar") for text in array.absent_sensors)]
+        assert with_lidar, (logs, [array.absent_sensors for array in after])
+        assert "was overwritten" not in logs

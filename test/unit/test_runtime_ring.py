@@ -137,6 +137,29 @@ def test_larger_frame_moves_to_a_new_segment(writer: RingWriter, reader: RingRea
     assert writer.counters.grown == 1
 
 
+def test_a_writer_that_starts_again_is_read_on(writer: RingWriter, reader: RingReader) -> None:
+    """A node that is cleaned up and configured again makes a new ring in the same process: its names are new too."""
+    before = reader.view(writer.write_image(image(), 1))
+    writer.close()
+    with RingWriter(RING, slots=2) as again:
+        handles = [again.write_image(image(), stamp_ns) for stamp_ns in (2, 3)]
+        assert handles[0].ring != before.handle.ring
+        assert [reader.view(handle).stamp_ns for handle in handles] == [2, 3]
+    assert reader.counters.overwritten == 0
+    np.testing.assert_array_equal(before.array, image())
+
+
+def test_memory_of_removed_segments_is_given_back(writer: RingWriter, reader: RingReader) -> None:
+    handles = []
+    for side in range(1, 5):
+        handles.append(writer.write_image(image(20 * side, 30 * side), side))
+        reader.view(handles[-1])
+    with open("/proc/self/maps", encoding="utf-8") as maps:
+        text = maps.read()
+    held = [handle.ring for handle in handles if f"{segment.FOLDER / handle.ring} (deleted)" in text]
+    assert held == []
+
+
 def test_abandoned_reader_never_blocks(writer: RingWriter) -> None:
     abandoned = RingReader()
     frame = abandoned.view(writer.write_image(image(), 0))
