@@ -64,15 +64,22 @@ class Pipeline:
         self.on_fault: Callable[[str, Exception], None] = lambda stage, exc: None
         """Called with the stage and the error whenever a stage fails; the frame goes on without it."""
 
+    def begin(self, sensors: SensorSet, deadline_ns: int | None = None) -> None:
+        """Have the sweep of a set looked at already, as far as that needs nothing else of the set (see DetectorChain.begin)."""
+        if sensors.cloud is not None and self.semantic.believes(sensors.cloud):
+            self.detector.begin(sensors, deadline_ns=deadline_ns or time.monotonic_ns() + self._detect_ns)
+
     def process(self, sensors: SensorSet, now_ns: int, *, deadline_ns: int | None = None) -> FrameResult:
         """Run every stage on one sensor set. ``now_ns`` is the caller's clock (simulated in replay).
 
         deadline_ns: when detection must be over (monotonic clock), if sooner than its budget says.
         """
         watch = _StageWatch()
-        sensors = self.semantic.screen(sensors)
         budget_ns = time.monotonic_ns() + self._detect_ns
         deadline_ns = budget_ns if deadline_ns is None else min(budget_ns, deadline_ns)
+        self.begin(sensors, deadline_ns)  # unless it was begun when the sweep came: images are screened meanwhile
+        sensors = self.semantic.screen(sensors)
+        watch.lap("screen")
         images = self._start_images(sensors, deadline_ns)
         detections = self._detect(sensors, deadline_ns)
         watch.lap("detect")

@@ -19,8 +19,8 @@ from percept_ros.config import ExperimentConfig
 from percept_ros.detectors.detector import Detector
 from percept_ros.detectors.shadow import Subject, known_call
 from percept_ros.errors import InferenceError, ModelError, NonFiniteOutput, WorkerDied
-from percept_ros.inference.breaker import Breaker, BreakerSettings
-from percept_ros.types import Detections, SensorSet
+from percept_ros.inference.breaker import Breaker, BreakerSettings, BreakerState
+from percept_ros.types import Detections, PointCloud, SensorSet
 
 _UNMEASURED_NS = 20_000_000
 """Time kept for a later member that was not called yet."""
@@ -41,6 +41,16 @@ class _Link:
         return _UNMEASURED_NS if typical_ns is None else typical_ns + typical_ns // 2
 
 
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A call that was sent ahead: whom, with which sweep, when, and until when its answer is of use (monotonic)."""
+
+    link: _Link
+    cloud: PointCloud
+    sent_ns: int
+    until_ns: int
+
+
 class DetectorChain:
     """Satisfies Detector. ``rank`` is the position in the chain of the detector that answered last (0 = the first).
 
@@ -57,6 +67,7 @@ class DetectorChain:
         self._breaker = breaker or BreakerSettings()
         self._usable: list[_Link] = []
         self._last: _Link | None = None
+        self._begun: _Begun | None = None
         self.first_rank = 0
         self.group = ""
         """Experiment group that answered last, "" = no experiment."""
@@ -136,6 +147,25 @@ class DetectorChain:
                 return found
         raise error
 
+    def begin(self, sensors: SensorSet, *, deadline_ns: int) -> None:
+        """Have the first member look at a sweep already, while the cameras of its set are still awaited. A hint: ``detect``
+        gives the same answer without it. Only members in a process of their own that look at the LiDAR alone can."""
+        now_ns, begun = time.monotonic_ns(), self._begun
+        if sensors.cloud is None or (begun is not None and (begun.cloud is sensors.cloud or now_ns < begun.until_ns)):
+            return
+        links = self._candidates()
+        link = links[0] if links else None
+        if link is None or link.breaker.state is not BreakerState.CLOSED or getattr(link.member, "takes_cameras", True):
+            return
+        begin = getattr(link.member, "begin", None)
+        if begin is not None and begin(sensors, deadline_ns=_own_deadline(deadline_ns, links[1:])):
+            self._begun = _Begun(link, sensors.cloud, now_ns, deadline_ns)
+
+    @property
+    def begun(self) -> bool:
+        """Whether the answer to a sweep that was sent ahead is awaited."""
+        return self._begun is not None and time.monotonic_ns() < self._begun.until_ns
+
     def ask(self, group: str = "", shadow: str = "") -> None:
         """Wishes for the next frame: experiment groups that shall answer it, and see it. A chain alone has no groups."""
 
@@ -160,15 +190,21 @@ class DetectorChain:
         ]
 
     def _call(self, link: _Link, sensors: SensorSet, deadline_ns: int | None) -> Detections:
-        started_ns, ok = time.monotonic_ns(), False
+        begun, self._begun = self._begun, None
+        started_ns, took_ns, ok = time.monotonic_ns(), None, False
+        found: Detections | None = None
         try:
-            found = link.member.detect(sensors, deadline_ns=deadline_ns)
+            if begun is not None and begun.link is link and begun.cloud is sensors.cloud:
+                started_ns = begun.sent_ns
+                found, took_ns = link.member.finish() or (None, None)  # type: ignore[attr-defined]
+            if found is None:
+                found = link.member.detect(sensors, deadline_ns=deadline_ns)
             check_finite(found, link.member.model)
             ok = True
             return found
         finally:
             now_ns = time.monotonic_ns()
-            link.breaker.record(ok, now_ns - started_ns, now_ns)
+            link.breaker.record(ok, now_ns - started_ns if took_ns is None else took_ns, now_ns)
 
     def close(self) -> None:
         """Close every member."""

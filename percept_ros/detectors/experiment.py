@@ -91,6 +91,9 @@ class ExperimentDetector(DetectorChain):
         self._show(setup, ShadowFrame(sensors, found, self.group, ms, self._lookers(setup, also)))
         return found
 
+    def begin(self, sensors: SensorSet, *, deadline_ns: int) -> None:
+        """Nothing: which group answers is decided with the whole set."""
+
     def _choose(self, setup: Setup, sensors: SensorSet, wished: str) -> str:
         plan, config = setup.plan, self._config
         wished = wished or config.group

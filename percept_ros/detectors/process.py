@@ -30,6 +30,7 @@ from percept_ros.types import Detections, Detections2D, SensorSet, WorkerCall
 
 _HOST = "percept_ros.detectors.process:DetectorService"
 Answer = TypeVar("Answer")
+Reply = TypeVar("Reply")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +97,33 @@ class _InProcess(Generic[Answer]):
         self._standby.close()
         self._described = None
 
+    def _begin(self, sensors: SensorSet, deadline_ns: int | None) -> bool:
+        if self._described is None:
+            return False
+        meta, arrays = self._encoded(sensors)
+        return self._standby.begin(meta, arrays, deadline_ns=deadline_ns, context=self._context)
+
     def _call(self, sensors: SensorSet, deadline_ns: int | None) -> tuple[bytes, Arrays]:
         if self._described is None:
             raise EngineClosed(f"detector '{self.spec.factory}' is used before load or after close")
+        meta, arrays = self._encoded(sensors)
+        context, note = self._context, sensors.trace
+        return self._reported(
+            lambda: self._standby.call(meta, arrays, deadline_ns=deadline_ns, context=context, note=note)
+        )
+
+    def _encoded(self, sensors: SensorSet) -> tuple[bytes, Arrays]:
+        """Rows and arrays of a set; the vocabulary is renewed when the set brought new words."""
         meta, arrays = encode_sensors(sensors, self._words, cloud=self.spec.cloud, cameras=self.spec.cameras)
         if self._words.version != self._context.version:
             self._context = self._words.context
+        return meta, arrays
+
+    def _reported(self, step: Callable[[], Reply]) -> Reply:
+        """Run the step of a call, and tell ``on_call`` of it."""
         error = ""
         try:
-            return self._standby.call(meta, arrays, deadline_ns=deadline_ns, context=self._context, note=sensors.trace)
+            return step()
         except Exception as exc:
             error = type(exc).__name__
             raise
@@ -131,6 +150,22 @@ class ProcessDetector(_InProcess[Detections]):
     def detect(self, sensors: SensorSet, *, deadline_ns: int | None = None) -> Detections:
         """3D boxes in the base frame. Raises WorkerDied, DeadlineExceeded, or what the detector raises."""
         return decode_detections(*self._call(sensors, deadline_ns))
+
+    def begin(self, sensors: SensorSet, *, deadline_ns: int | None = None) -> bool:
+        """Send a set without waiting; ``finish`` fetches what was found. False when the worker is not ready this moment."""
+        return self._begin(sensors, deadline_ns)
+
+    def finish(self) -> tuple[Detections, int] | None:
+        """What was found in the set that was sent, and how long that took, ns; None when another call was made since.
+
+        Raises as ``detect``.
+        """
+        answer = self._reported(self._standby.finish)
+        if answer is None or self._standby.last_worker is None:
+            return None
+        sent_ns, note, received_ns = self._standby.last_worker.last_call
+        ended_ns = CALL_NOTE.unpack(note)[1] if len(note) == CALL_NOTE.size else received_ns
+        return decode_detections(*answer), ended_ns - sent_ns
 
 
 class ProcessImageDetector(_InProcess[dict[str, Detections2D]]):

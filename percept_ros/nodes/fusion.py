@@ -294,7 +294,7 @@ class FusionWorker:
 
     def _shadow(self) -> None:
         """Run the known frame through an engine when nothing else waits."""
-        if not self._leadership.leads or not self._inbox.is_empty:
+        if not self._leadership.leads or not self._inbox.is_empty or self._pipeline.detector.begun:
             return
         tested = self._slack.use()
         if tested is not None and tested.said.startswith("failed"):
@@ -349,10 +349,18 @@ class FusionWorker:
         self._pipeline.semantic.clocks.arrived(sensor, arrival.payload.stamp_ns, now_ns - waited_ns)
         add = self._sync.add_cloud if sensor == LIDAR else self._sync.add_image
         try:
-            return add(arrival.payload, now_ns)
+            ready = add(arrival.payload, now_ns)
         except InputError as exc:
             self._complaints.say(sensor, exc.reason, str(exc))
             return []
+        if sensor == LIDAR and not ready and self._leadership.leads:
+            self._look_ahead(arrival.payload)
+        return ready
+
+    def _look_ahead(self, cloud: Any) -> None:
+        """The sweep is detected in while the cameras of its set are awaited."""
+        mounted, order = {LIDAR: self._mounted[LIDAR]}, self._config.camera_order
+        self._pipeline.begin(SensorSet(cloud.stamp_ns, cloud, {}, {}, order, mounted))
 
     def _refuse(self, sensor: str, exc: PerceptError) -> str:
         """Say why a message is not used (the synchroniser counts it); returns the reason."""

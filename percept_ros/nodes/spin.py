@@ -25,7 +25,7 @@ def spin(make: Callable[[], Sequence[Any]], args: list[str] | None = None) -> in
     if priority := int(os.environ.get(PRIORITY_VARIABLE, "0")):
         # before DDS starts: its threads share locks in shared memory with every other process, and one that is
         # preempted while it holds one would keep all the others waiting
-        raise_process(priority)
+        raise_process(priority, starting=True)
     rclpy.init(args=args)
     nodes: Sequence[Any] = ()
     executor: Any = EventsExecutor()
@@ -33,6 +33,8 @@ def spin(make: Callable[[], Sequence[Any]], args: list[str] | None = None) -> in
         nodes = make()
         for node in nodes:
             executor.add_node(node)
+        if priority:
+            raise_process(priority)
         while rclpy.ok():
             executor.spin_once(_TURN_S)
     except (KeyboardInterrupt, ExternalShutdownException):

@@ -138,7 +138,8 @@ def _add_stages(trace: FrameTrace, record: FrameRecord) -> None:
         at_ns += spent_ns
     trace.span("publish", at_ns, max(at_ns, record.end_ns))
     for stage, call in record.frame.calls:  # images are looked at beside other stages: those calls hang below the root
-        _add_call(trace, own.get(stage, 0) if stage == "detect" else 0, call, record.end_ns)
+        within = stage == "detect" and call.sent_ns >= record.frame.began_ns  # not when it was sent ahead of the set
+        _add_call(trace, own.get(stage, 0) if within else 0, call, record.end_ns)
 
 
 def _add_call(trace: FrameTrace, parent: int, call: WorkerCall, end_ns: int) -> None:

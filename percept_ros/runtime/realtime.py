@@ -198,25 +198,41 @@ def pin_process(processors: Sequence[int], memory: bool) -> tuple[Refusal, ...]:
     return apply(TaskTiming(processors=tuple(processors), lock_memory=memory))
 
 
-def raise_process(priority: int, leave: Sequence[str] = ("percept-spawner",)) -> Refusal | None:
+SPINNING = "dds.asyn"
+"""Name of the threads of Fast DDS that try a lock again and again, without a pause, while another thread holds it."""
+
+
+def raise_process(
+    priority: int, leave: Sequence[str] = ("percept-spawner",), *, starting: bool = False
+) -> Refusal | None:
     """Give every thread of this process SCHED_FIFO ``priority``; threads that they start inherit it.
 
     leave: names of Python threads that stay as they are: what starts child processes, which would inherit it too.
+    starting: DDS is not up yet: SCHED_RR, so that its spinning threads cannot keep the holder of a lock from the processor
+    for longer than a slice. Once they are there they get one less than the others, who then always come before them; with
+    SCHED_FIFO and one priority for all, two of them have stopped a machine of two processors for good.
     What is not permitted is logged and returned.
     """
     left = {thread.native_id for thread in threading.enumerate() if thread.name in leave}
-    fifo = os.sched_param(priority)
+    policy, usual = os.SCHED_RR if starting else os.SCHED_FIFO, os.sched_param(priority)
+    behind = os.sched_param(max(1, priority - 1))
 
     def step() -> None:
         for task in os.listdir("/proc/self/task"):
             if int(task) not in left:
-                with contextlib.suppress(ProcessLookupError):
-                    os.sched_setscheduler(int(task), os.SCHED_FIFO, fifo)
+                with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+                    spins = _task_name(int(task)).startswith(SPINNING)
+                    os.sched_setscheduler(int(task), os.SCHED_RR if spins else policy, behind if spins else usual)
 
     refusal = _attempt("priority", step)
     if refusal is not None:
         _log.warning("real-time %s", refusal)
     return refusal
+
+
+def _task_name(task: int) -> str:
+    with open(f"/proc/self/task/{task}/comm") as file:
+        return file.read()
 
 
 def reset(processors: Sequence[int] = ()) -> None:

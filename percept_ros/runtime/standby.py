@@ -8,7 +8,7 @@ killed and a new one is started in the background.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +59,7 @@ class Standby:
         self._spare_from_ns = 0
         self._closed = False
         self.last_worker: Worker | None = None
+        self._begun: Worker | None = None
 
     def start(self) -> None:
         """Start the first worker without waiting for it, so that the caller can do other things meanwhile."""
@@ -103,8 +104,40 @@ class Standby:
         self.counters.calls += 1
         self.last_worker = None
         worker = self.last_worker = self._ready_worker(deadline_ns)
+        return self._guarded(
+            worker, lambda: worker.call(meta, arrays, deadline_ns=deadline_ns, context=context, note=note)
+        )
+
+    def begin(
+        self, meta: bytes, arrays: Arrays, *, deadline_ns: int | None = None, context: Context | None = None
+    ) -> bool:
+        """Send a call whose answer ``finish`` fetches, unless the worker is not ready this moment; whether it was sent."""
+        worker = self._worker
+        if self._closed or worker is None or worker.state is not State.READY:
+            return False
         try:
-            return worker.call(meta, arrays, deadline_ns=deadline_ns, context=context, note=note)
+            worker.begin(meta, arrays, deadline_ns=deadline_ns, context=context)
+        except WorkerDied:
+            self.counters.deaths += 1
+            return False
+        self.counters.calls += 1
+        self._begun = worker
+        return True
+
+    def finish(self) -> tuple[bytes, list[npt.NDArray[Any]]] | None:
+        """The answer of the call that was begun, as ``call`` gives it; None when another call was made since."""
+        worker, self._begun = self._begun, None
+        if worker is None or not worker.awaits:
+            return None
+        self.last_worker = worker
+        return self._guarded(worker, worker.finish)
+
+    def _guarded(
+        self, worker: Worker, step: Callable[[], tuple[bytes, list[npt.NDArray[Any]]]]
+    ) -> tuple[bytes, list[npt.NDArray[Any]]]:
+        """Run the step of a call that may fail; count what happens, and replace the worker when it must be."""
+        try:
+            return step()
         except WorkerDied:
             self.counters.deaths += 1
             raise

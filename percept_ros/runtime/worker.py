@@ -59,6 +59,7 @@ class Worker:
         self._request = 0
         self._context_version = -1
         self._failure: PerceptError | None = None
+        self._begun: tuple[int, int | None] | None = None
         self.last_call = (0, b"", 0)
         """When the last call was sent, the note of its answer (b"" = none came) and when that came, monotonic ns."""
         self._process, sock = spawn.take()
@@ -101,6 +102,19 @@ class Worker:
 
         Raises DeadlineExceeded (the worker is LATE until it answers), WorkerDied, or what the service raised.
         """
+        self.begin(meta, arrays, deadline_ns=deadline_ns, context=context, note=note)
+        return self.finish()
+
+    def begin(
+        self,
+        meta: bytes,
+        arrays: Arrays,
+        *,
+        deadline_ns: int | None,
+        context: Context | None = None,
+        note: bytes = b"",
+    ) -> None:
+        """Send a call (see ``call``) without waiting for its answer, which ``finish`` fetches. Raises WorkerDied."""
         self.last_call = (time.monotonic_ns(), b"", 0)
         if self.state is not State.READY:
             raise WorkerDied(f"worker {self.pid} ({self.target}) is {self.state.value}")
@@ -108,6 +122,19 @@ class Worker:
             self._send(Kind.CONTEXT, context.content)
             self._context_version = context.version
         self._send(Kind.CALL, meta, arrays, deadline_ns or 0, note)
+        self._begun = (self._request, deadline_ns)
+
+    @property
+    def awaits(self) -> bool:
+        """Whether the answer of a begun call can still be fetched: no other call was made since, and the worker lives."""
+        return self.state is State.READY and self._begun is not None and self._begun[0] == self._request
+
+    def finish(self) -> tuple[bytes, list[npt.NDArray[Any]]]:
+        """The answer of the call that was begun last; see ``call``. Only while it ``awaits`` one."""
+        if not self.awaits or self._begun is None:
+            raise WorkerDied(f"worker {self.pid} ({self.target}) has no call to finish")
+        deadline_ns = self._begun[1]
+        self._begun = None
         message = self._receive(None if deadline_ns is None else deadline_ns - time.monotonic_ns())
         if message is None:
             self.state, self.late_since_ns = State.LATE, time.monotonic_ns()
@@ -119,6 +146,7 @@ class Worker:
 
     def look(self) -> None:
         """Notice what happened between calls: a death, or the overdue answer of a LATE worker (thrown away)."""
+        self._begun = None
         if self.state in (State.READY, State.LATE):
             with contextlib.suppress(WorkerDied):
                 if self._receive(0) is not None:

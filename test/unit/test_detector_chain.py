@@ -14,7 +14,7 @@ from percept_ros.inference.breaker import Breaker, BreakerSettings, BreakerState
 from percept_ros.inference.engine import TensorSpec
 from percept_ros.inference.fallback import FallbackEngine
 from percept_ros.inference.scripted import ScriptedEngine, ScriptedStep
-from percept_ros.types import Detections, SensorSet
+from percept_ros.types import Detections, PointCloud, SensorSet
 
 EMPTY = SensorSet(1, None, {}, {}, (), {})
 MS = 1_000_000
@@ -202,3 +202,83 @@ def test_fallback_engine_answers_with_the_next_engine_and_returns() -> None:
 def test_fallback_engine_refuses_engines_of_different_models() -> None:
     with pytest.raises(ArtefactRefused, match="differ"):
         FallbackEngine([scripted("first"), scripted("second", width=3)]).load()
+
+
+class Ahead(Member):
+    """A member that can be sent a sweep ahead, as one in a process of its own can."""
+
+    takes_cameras = False
+    sent = 0
+    lost = False
+
+    def begin(self, sensors: SensorSet, *, deadline_ns: int | None = None) -> bool:
+        self.sent += 1
+        self.begun = sensors
+        return True
+
+    def finish(self) -> tuple[Detections, int] | None:
+        return None if self.lost else (super().detect(self.begun), 5 * MS)
+
+
+def with_cloud(stamp_ns: int = 1) -> SensorSet:
+    cloud = PointCloud("lidar", stamp_ns, "lidar", np.zeros((1, 3), np.float32), None)
+    return SensorSet(stamp_ns, cloud, {}, {}, (), {})
+
+
+def soon() -> int:
+    return time.monotonic_ns() + 10_000 * MS
+
+
+def test_sweep_that_was_sent_ahead_is_answered_once() -> None:
+    first = Ahead("first")
+    made, sensors = chain(first, Member("second")), with_cloud()
+    made.begin(sensors, deadline_ns=soon())
+    made.begin(with_cloud(2), deadline_ns=soon())  # one at a time
+    assert (first.sent, made.begun) == (1, True)
+    assert made.detect(sensors).stamp_ns == 1
+    assert (first.sent, first.calls, made.begun, made.rank) == (1, 1, False, 0)
+
+
+def test_another_sweep_than_the_one_sent_ahead_is_detected_in_anew() -> None:
+    first = Ahead("first")
+    made = chain(first)
+    made.begin(with_cloud(1), deadline_ns=soon())
+    assert made.detect(with_cloud(2)).stamp_ns == 2
+    assert not made.begun
+
+
+def test_answer_that_was_lost_is_asked_for_again() -> None:
+    first = Ahead("first")
+    made, sensors = chain(first), with_cloud()
+    first.lost = True
+    made.begin(sensors, deadline_ns=soon())
+    assert made.detect(sensors).stamp_ns == 1
+
+
+def test_failure_of_a_sweep_sent_ahead_goes_to_the_next_member() -> None:
+    first, second = Ahead("first", fail), Member("second")
+    made, sensors = chain(first, second), with_cloud()
+    made.begin(sensors, deadline_ns=soon())
+    made.detect(sensors)
+    assert (made.rank, second.calls) == (1, 1)
+
+
+def test_time_of_a_call_sent_ahead_is_that_of_the_call_alone() -> None:
+    made = chain(Ahead("first"), breaker=BreakerSettings(slow_ns=10 * MS, open_ns=10**15))
+    for stamp_ns in range(1, 20):
+        made.begin(sensors := with_cloud(stamp_ns), deadline_ns=soon())
+        made.detect(sensors)
+    assert made.breakers == ("first: closed",)
+
+
+def test_nothing_is_sent_ahead_to_members_that_look_at_cameras_or_whose_breaker_is_not_closed() -> None:
+    looks, failing = Ahead("looks"), Ahead("failing", fail)
+    looks.takes_cameras = True
+    for member in (looks, failing):
+        made = chain(member, Member("second"))
+        for stamp_ns in range(1, 6):
+            made.detect(with_cloud(stamp_ns))
+        made.begin(with_cloud(9), deadline_ns=soon())
+        made.detect(with_cloud(9))
+    assert looks.sent == 0
+    assert failing.sent == 0

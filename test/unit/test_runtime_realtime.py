@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -103,3 +105,31 @@ def test_wake_latencies_are_never_negative() -> None:
     late_ns = realtime.wake_latencies_ns(0.2, 20)
     assert late_ns.shape == (20,)
     assert np.all(late_ns >= 0)
+
+
+_RAISE = """
+import os, sys, threading
+from percept_ros.runtime.realtime import SPINNING, raise_process
+stay, told = threading.Event(), []
+def work():
+    open("/proc/thread-self/comm", "w").write(SPINNING + ".0.0")
+    told.append(threading.get_native_id()); ready.set(); stay.wait()
+ready = threading.Event()
+thread = threading.Thread(target=work); thread.start(); ready.wait()
+starting = sys.argv[1] == "starting"
+if raise_process(7, starting=starting) is not None:
+    print("refused")
+else:
+    for task in (threading.get_native_id(), told[0]):
+        print(os.sched_getscheduler(task), os.sched_getparam(task).sched_priority)
+stay.set(); thread.join()
+"""
+
+
+@pytest.mark.parametrize(("when", "own"), [("starting", os.SCHED_RR), ("up", os.SCHED_FIFO)])
+def test_threads_of_dds_that_spin_come_behind_all_others(when: str, own: int) -> None:
+    done = subprocess.run([sys.executable, "-c", _RAISE, when], capture_output=True, text=True, check=True)
+    said = done.stdout.split("\n")[:-1]
+    if said == ["refused"]:
+        pytest.skip("this user may not use real-time priorities")
+    assert said == [f"{own} 7", f"{os.SCHED_RR} 6"]

@@ -249,3 +249,31 @@ def test_arena_refuses_what_cannot_cross_and_what_lies_outside() -> None:
         arena.views(bytes(outside))
     arena.close()
     arena.close()
+
+
+def test_set_sent_ahead_is_answered_as_a_call_is(detector: ProcessDetector) -> None:
+    sensors = sensor_set()
+    assert detector.begin(sensors, deadline_ns=time.monotonic_ns() + 10**10)
+    answer = detector.finish()
+    assert answer is not None
+    assert_same(answer[0], expected(sensors))
+    assert 0 < answer[1] < 10**10
+    assert detector.finish() is None
+
+
+def test_another_call_takes_the_place_of_a_set_sent_ahead(detector: ProcessDetector) -> None:
+    ahead, other = sensor_set(stamp_ns=10), sensor_set(50, stamp_ns=20)
+    assert detector.begin(ahead)
+    assert_same(detector.detect(other), expected(other))
+    assert detector.finish() is None
+    assert_same(detector.detect(ahead), expected(ahead))
+
+
+def test_worker_killed_after_a_set_was_sent_ahead(detector: ProcessDetector) -> None:
+    assert detector.wait_spare(WAIT_S)
+    os.kill(detector.pids[0], signal.SIGSTOP)
+    assert detector.begin(sensor_set())
+    os.kill(detector.pids[0], signal.SIGKILL)
+    with pytest.raises(WorkerDied):
+        detector.finish()
+    assert_same(detector.detect(sensor_set()), expected(sensor_set()))
