@@ -9,9 +9,9 @@ camera that delivers becomes the pivot, until a sweep comes again.
 The object is pure: the clock is handed in (``now_ns``, the clock of the stamps), sets are returned to the caller, and no code
 of the caller runs under the lock, so that an exception there cannot block the flow.
 
-Drops are counted by reason: zero_stamp, future_stamp, past_stamp, unknown_sensor (refused with an error); duplicate, late (its set, or a
-later one, is out already), overflow (queue full), unmatched (no sweep near), time_jump (forgotten by a reset), and what
-``note_invalid`` is told.
+Drops are counted by reason: zero_stamp, future_stamp, past_stamp, recorded_stamp (a minute and more behind the clock),
+unknown_sensor (refused with an error); duplicate, late (its set, or a later one, is out already), overflow (queue full),
+unmatched (no sweep near), time_jump (forgotten by a reset), and what ``note_invalid`` is told.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ from percept_ros.core.sync_queue import FrameQueue
 from percept_ros.core.sync_types import C, F, SyncedSet, SyncSettings
 from percept_ros.errors import InputError, StampError
 from percept_ros.types import AbsenceReason
+
+_RECORDED_NS = 60_000_000_000
+"""Clocks are hardly ever this wrong; data from a bag, played without its clock, usually is."""
 
 
 @dataclass(slots=True)
@@ -182,10 +185,9 @@ class Synchroniser(Generic[C, F]):
             text = f"stamp of '{sensor}' is {ahead_s:.3f} s ahead of the clock: synchronise clocks, or set use_sim_time"
             raise StampError(text, "future_stamp")
         if 0 < self.settings.max_past_ns < now_ns - stamp_ns:
-            self._drops[sensor, "past_stamp"] += 1
-            behind_s = (now_ns - stamp_ns) * 1e-9
-            text = f"stamp of '{sensor}' is {behind_s:.3f} s behind the clock: synchronise clocks, or set use_sim_time"
-            raise StampError(text, "past_stamp")
+            error = _past_error(sensor, now_ns - stamp_ns, self.settings.max_past_ns)
+            self._drops[sensor, error.reason] += 1
+            raise error
         self._check_clock(now_ns)
         if newest_ns - stamp_ns > self.settings.jump_ns:
             self._reset(f"stamp of '{sensor}' went back by {(newest_ns - stamp_ns) * 1e-9:.3f} s")
@@ -291,3 +293,15 @@ class Synchroniser(Generic[C, F]):
         self._released_ns, self._released_deadline_ns = pivot_ns, item.deadline_ns
         self._absent = frozenset(absent)
         return SyncedSet(pivot_ns, item.cloud, cameras, stamps_ns, absent, item.arrival_ns, now_ns)
+
+
+def _past_error(sensor: str, behind_ns: int, limit_ns: int) -> StampError:
+    """Why a stamp so far behind the clock is refused, and the way out: hardly any clock is wrong by a minute."""
+    behind_s, limit_s = behind_ns * 1e-9, limit_ns * 1e-9
+    if behind_ns < _RECORDED_NS:
+        said = f"stamp of '{sensor}' is {behind_s:.3f} s behind the clock (sync.max_past_s is {limit_s:g})"
+        way = "synchronise clocks; data played from a bag needs --clock and use_sim_time"
+        return StampError(f"{said}: {way}", "past_stamp")
+    said = f"stamp of '{sensor}' is {behind_s:.0f} s behind the clock: a recording, played without its clock"
+    way = "play it with 'ros2 bag play --clock' and set use_sim_time in all nodes (launch: use_sim_time:=true)"
+    return StampError(f"{said}; {way}, or set sync.max_past_s to 0", "recorded_stamp")

@@ -20,6 +20,7 @@ class Complaints:
         self._counts: Counter[tuple[str, str]] = Counter()
         self._logged_s: dict[tuple[str, str], float] = {}
         self._unlogged: Counter[tuple[str, str]] = Counter()
+        self._newest = -_INTERVAL_S, ""
         self.also: Callable[[str, str, str], object] = lambda source, reason, text: None
         """Told of every line that is logged."""
 
@@ -36,10 +37,17 @@ class Complaints:
                 self._unlogged[key] += 1
                 return
             self._logged_s[key] = now_s
+            self._newest = now_s, f"{source}: {text}"
             again = self._unlogged.pop(key, 0)
         more = f" ({again} more like it in between)" if again else ""
         self._logger.warning(f"{source}: {text}{more}")
         self.also(source, reason, text)
+
+    @property
+    def newest(self) -> str:
+        """The last line that was logged, "" when none was for two intervals."""
+        said_s, text = self._newest
+        return text if time.monotonic() - said_s < 2 * _INTERVAL_S else ""
 
     def count(self, source: str, reason: str, number: int = 1) -> None:
         """Count drops without a word."""

@@ -89,7 +89,7 @@ class StatusBoard:
 
     def _message(self) -> PerceptionStatus:
         recent = self._recent_ms()
-        message = PerceptionStatus(mode=int(self.mode), cause=self.cause)
+        message = PerceptionStatus(mode=int(self.mode), cause=self._why())
         self._tell_health(message)
         message.header.stamp = self._node.get_clock().now().to_msg()
         message.ego_motion, message.breakers = self.ego_motion, list(self.breakers)
@@ -111,6 +111,11 @@ class StatusBoard:
         message.stage_misses = [int(self._stage_misses[stage]) for stage in spent]
         message.frames, message.deadline_misses = self.frames, int(self.misses)
         return message
+
+    def _why(self) -> str:
+        """The cause; while nothing at all can be used, also what was refused last."""
+        refused = self._complaints.newest if self.mode is Mode.STALE else ""
+        return "; ".join(text for text in (self.cause, refused) if text)
 
     def _recent_ms(self) -> list[float]:
         since = time.monotonic() - _WINDOW_S
@@ -136,7 +141,7 @@ class StatusBoard:
             "absent sensors": ", ".join(status.absent_sensors),
             "breakers": ", ".join(status.breakers),
         }
-        text = f"{self.mode.name}: {self.cause}" if self.cause else self.mode.name
+        text = f"{self.mode.name}: {status.cause}" if status.cause else self.mode.name
         return Finding(_LEVEL.get(self.mode, WARN), text, values | drops_of(self._complaints.by_source))
 
     def _latency(self) -> Finding:

@@ -50,8 +50,11 @@ def test_noise_is_taken_out_and_good_data_comes_back_at_once() -> None:
 
 def test_a_frozen_sweep_is_known_by_its_intensities_although_compensation_moves_its_points() -> None:
     screen = SensorScreen(SemanticConfig(frozen_frames=3))
+    for index in range(1, 13):
+        shine = RNG.uniform(0, 1, len(ANGLE)).astype(np.float32)
+        screened(screen, index, sweep(index, moved_m=0.1 * index, intensity=shine), picture(index))
     same = RNG.uniform(0, 1, len(ANGLE)).astype(np.float32)
-    reasons = [screened(screen, i, sweep(i, moved_m=0.1 * i, intensity=same), picture(i)) for i in range(1, 8)]
+    reasons = [screened(screen, i, sweep(i, moved_m=0.1 * i, intensity=same), picture(i)) for i in range(13, 20)]
     assert reasons[:3] == [{}, {}, {}]
     assert reasons[3:] == [{"lidar": AbsenceReason.FROZEN}] * 4
 
@@ -64,6 +67,9 @@ def test_a_stamp_far_behind_the_clock_is_refused_before_it_looks_like_a_time_jum
         sync.add_cloud(sweep(970), 1001 * 10**8)
     assert sync.resets == 0
     assert sync.drops_by_sensor == {("lidar", "past_stamp"): 1}
+    with pytest.raises(StampError, match=r"a recording, played without its clock; .*--clock.*use_sim_time.*max_past_s"):
+        sync.add_cloud(sweep(10), 1001 * 10**8)
+    assert sync.drops_by_sensor == {("lidar", "past_stamp"): 1, ("lidar", "recorded_stamp"): 1}
     anything: Synchroniser[PointCloud, CameraFrame] = Synchroniser(SyncSettings({}))
     anything.add_cloud(sweep(1), 10**15)
     assert anything.drops == {}
