@@ -277,4 +277,3 @@ def test_a_lidar_node_that_was_recovered_is_read_on(drive: Path, tmp_path: Path,
         after = arrays[recovered_at[0] :]
         with_lidar = [array for array in after if not any(text.startswith("lidar") for text in array.absent_sensors)]
         assert with_lidar, (logs, [array.absent_sensors for array in after])
-        assert "was overwritten" not in logs
