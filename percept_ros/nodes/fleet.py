@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import psutil
 import yaml
 
 from percept_ros.config import Config
@@ -158,6 +159,8 @@ class Fleet:
         process = spare.become(node_words, log, environment)
         if process is None:
             spare.close()
+        elif self._config.realtime.priority:
+            _hurry_children(process.pid)
         return process
 
     def _spare_soon(self) -> None:
@@ -254,6 +257,13 @@ def _hurry(pid: int) -> None:
     """Put a starting process before ordinary ones; where that is not permitted it starts at ordinary speed."""
     with contextlib.suppress(OSError):
         os.sched_setscheduler(pid, os.SCHED_RR, os.sched_param(_START_PRIORITY))
+
+
+def _hurry_children(pid: int) -> None:
+    """The same for what it has started already (the blank worker of a spare)."""
+    with contextlib.suppress(psutil.Error):
+        for child in psutil.Process(pid).children():
+            _hurry(child.pid)
 
 
 def command(item: NodeProcess, parameters: Path, namespace: str, folder: Path) -> list[str]:
