@@ -23,6 +23,10 @@ MARKS = (1.0 / 3.0, 2.0 / 3.0, 1.0)
 YOUNG = 5
 """Displacements from which on the noise of a track is told."""
 NETWORK, TOLD = 0, len(SPANS) + 1
+USUAL_SPAN = 3
+"""Span that a group goes by where nothing is known of it, or training sequences disagree."""
+SURE = 100.0
+"""Weight of a prior from which on training sequences count as agreed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,11 @@ class SkillSettings:
     memory: float = setting(3000.0, "judged positions after which old ones weigh a third", low=1.0)
     full_ratio: float = setting(0.96, "error over the best straight expert's up to which the network is used", low=0.0)
     none_ratio: float = setting(1.0, "and from which it is not used at all", low=0.0)
+    alike: float = setting(
+        5.0, "judged positions that tell no more than one: paths of a track a moment apart are much the same", low=1.0
+    )
+    alike_unsure: float = setting(30.0, "the same for groups that training sequences disagree on", low=1.0)
+    doubt: float = setting(0.5, "standard errors by which the network, or another expert, has to be better", low=0.0)
 
 
 def familiarity(windows: Reals, ages: Reals, groups: I64, limits: Mapping[str, Familiar]) -> F64:
@@ -90,18 +99,26 @@ def _falling(value: F64, full: float, none: float) -> F64:
     return np.clip((none - value) / max(none - full, 1e-9), 0.0, 1.0)
 
 
-def straight_steps(windows: Reals, told_m: Reals) -> F64:
+def straight_steps(windows: Reals, told_m: Reals, ages: Reals) -> F64:
     """(E - 1, N, 2) displacement a step of each straight expert.
 
-    windows: (N, W, 2) last displacements. told_m: (N, 2) displacement a step by the tracker's velocity.
+    windows: (N, W, 2) last displacements. told_m: (N, 2) displacement a step by the tracker's velocity. ages: (N,)
+    displacements really seen: an expert of a longer span takes the mean of those.
     """
-    return np.stack([*(mean_velocity(windows, span) for span in SPANS), np.asarray(told_m)]).astype(np.float64)
+    known = np.clip(np.asarray(ages).astype(np.int64), 1, windows.shape[1])
+    sums = np.cumsum(np.asarray(windows, np.float64)[:, ::-1], axis=1)
+    spans = np.minimum(np.array(SPANS)[:, None], known)
+    means = sums[np.arange(len(known)), spans - 1] / spans[..., None]
+    return np.concatenate([means, np.asarray(told_m, np.float64)[None]])
 
 
 class SkillGate:
     """Which straight expert serves a group, and the share of the network, from the errors of all seen so far.
 
-    The network has to be better at every judged horizon (``MARKS``): one second says little of three.
+    The network has to be better at every judged horizon (``MARKS``), for one second says little of three, and by ``doubt``
+    standard errors. A group goes by its usual straight expert, the one that training sequences agree on, until another is
+    better by as many; where they disagree, or were too few, by the mean of the last 3, and more evidence is asked for. Where
+    training was on another kind of data (``prior_weight`` is small) the least error decides at once.
     """
 
     def __init__(self, settings: SkillSettings | None = None, priors: Mapping[str, Prior] | None = None) -> None:
@@ -109,18 +126,39 @@ class SkillGate:
         given = np.array([astuple((priors or {}).get(name, Prior())) for name in GROUPS]).T
         self._prior, most = given[:-1], max(self._settings.prior_weight, 1e-6)
         self._weight = np.minimum(given[-1], most)
+        sure = given[-1] >= SURE
+        self._told_little = sure & (self._weight < SURE)
+        self._usual = 1 + np.where(sure, given[1:-1].argmin(axis=0), SPANS.index(USUAL_SPAN))
         self._prior[NETWORK] = np.maximum(self._prior[NETWORK], self._settings.modesty)
+        alike = np.where(sure, self._settings.alike, self._settings.alike_unsure)
+        self._alike = alike * np.array(MARKS)[:, None] / MARKS[0]
         self._sums = np.zeros((len(MARKS), len(EXPERTS), len(GROUPS)))
+        self._over = np.zeros_like(self._sums)
+        self._squares = np.zeros_like(self._sums)
         self.evidence = np.zeros((len(MARKS), len(GROUPS)))
+        self._verdict: tuple[I64, F64] | None = None
 
     def judge(self, groups: I64, errors_m: F64, mark: int) -> None:
         """Take in the errors (E, N) of all experts at positions that have now been reached; mark: index into ``MARKS``."""
-        for index in range(len(GROUPS)):
-            mine = groups == index
-            if count := int(mine.sum()):
-                keep = np.exp(-count / self._settings.memory)
-                self._sums[mark, :, index] = keep * self._sums[mark, :, index] + errors_m[:, mine].sum(axis=1)
-                self.evidence[mark, index] = keep * self.evidence[mark, index] + count
+        if not len(groups):
+            return
+        member = np.eye(len(GROUPS))[groups]
+        over = errors_m - errors_m[self._usual[groups], np.arange(len(groups))]
+        self.judged(mark, member.sum(axis=0), errors_m @ member, over @ member, (over * over) @ member)
+
+    def judged(self, mark: int, count: F64, sums_m: F64, over_m: F64, squares_m2: F64) -> None:
+        """As ``judge``, from sums: count (G,); errors, errors over the usual expert's, and the squares of these, each (E, G)."""
+        keep = np.exp(-count / self._settings.memory)
+        self._sums[mark] = keep * self._sums[mark] + sums_m
+        self._over[mark] = keep * self._over[mark] + over_m
+        self._squares[mark] = keep * self._squares[mark] + squares_m2
+        self.evidence[mark] = keep * self.evidence[mark] + count
+        self._verdict = None
+
+    @property
+    def usual(self) -> I64:
+        """(G,) index into ``EXPERTS`` of the straight expert that a group goes by before it is judged."""
+        return self._usual
 
     def errors(self) -> F64:
         """(M, E, G) mean error of each expert at each mark, in any unit: only ratios mean something.
@@ -134,19 +172,61 @@ class SkillGate:
             found.append((sums + weight * prior * np.maximum(usual, 1e-6)) / (evidence + weight))
             prior = found[-1] / found[-1][1:].min(axis=0)
             prior[NETWORK] = np.maximum(prior[NETWORK], self._prior[NETWORK])
+        return np.asarray(self._unseen(found[0][1:].min(axis=0)) * np.stack(found), np.float64)
+
+    def _unseen(self, first: F64) -> F64:
+        """(M, 1, G) what brings marks without evidence to the scale of the others, from errors (G,) at the first."""
         scale = np.array(MARKS)[:, None, None] / MARKS[0]
-        unseen = self.evidence[:, None] == 0
-        return np.asarray(np.where(unseen, found[0][1:].min(axis=0) * scale, 1.0) * np.stack(found), np.float64)
+        return np.where(self.evidence[:, None] == 0, first * scale, 1.0)
+
+    def standard_errors(self) -> F64:
+        """(M, E, G) of the mean difference of each expert's error from the usual one's; infinite without evidence."""
+        count = np.maximum(self.evidence, 1e-9)[:, None]
+        variance = np.maximum(self._squares / count - (self._over / count) ** 2, 0.0)
+        spare = self.evidence[:, None] / self._alike[:, None] - 1.0
+        return np.asarray(np.where(spare > 0.0, np.sqrt(variance / np.maximum(spare, 1e-9)), np.inf), np.float64)
 
     def straight(self, groups: I64) -> I64:
         """(N,) index into ``EXPERTS`` of the straight expert that serves each track."""
-        return np.asarray(1 + self.errors()[:, 1:].sum(axis=0).argmin(axis=0)[groups], np.int64)
+        return self._judgement()[0][groups]
 
     def ratio(self) -> F64:
         """(G,) error of the network over that of the best straight expert, at the horizon where it is worst."""
-        errors = self.errors()
-        return np.asarray((errors[:, NETWORK] / errors[:, 1:].min(axis=1)).max(axis=0), np.float64)
+        return self._judgement()[1]
 
     def share(self, groups: I64) -> F64:
         """(N,) share of the network's path for tracks of these groups."""
-        return _falling(self.ratio(), self._settings.full_ratio, self._settings.none_ratio)[groups]
+        return self.shares()[groups]
+
+    def shares(self) -> F64:
+        """(G,) share of the network's path."""
+        return _falling(self.ratio(), self._settings.full_ratio, self._settings.none_ratio)
+
+    def _judgement(self) -> tuple[I64, F64]:
+        """Straight expert (G,) and ratio (G,); kept until more is judged."""
+        if self._verdict is None:
+            errors, margin = self.errors(), self._margins()
+            self._verdict = (self._best_straight(errors, margin), self._network_ratio(errors, margin))
+        return self._verdict
+
+    def _margins(self) -> F64:
+        """(M, E, G) by how much less an expert's error has to be; none where there is no doubt."""
+        doubt = self._settings.doubt
+        return doubt * self.standard_errors() if doubt > 0.0 else np.zeros_like(self._sums)
+
+    def _best_straight(self, errors: F64, margin: F64) -> I64:
+        group, total = np.arange(len(GROUPS)), errors[:, 1:].sum(axis=0)
+        doubt = np.where(self._told_little, 0.0, _of_judged(margin[:, 1:]).sum(axis=0))
+        gain = total[self._usual - 1, group] - total - doubt
+        gain[self._usual - 1, group] = 0.0
+        return np.asarray(1 + gain.argmax(axis=0), np.int64)
+
+    def _network_ratio(self, errors: F64, margin: F64) -> F64:
+        doubtful = errors[:, NETWORK] + _of_judged(margin[:, NETWORK])
+        return np.asarray((doubtful / errors[:, 1:].min(axis=1)).max(axis=0), np.float64)
+
+
+def _of_judged(margin: F64) -> F64:
+    """Margins (M, ..., G) with 0 for later marks that nothing was judged at yet; the first mark has to be judged."""
+    later = np.where(np.isfinite(margin[1:]), margin[1:], 0.0)
+    return np.concatenate([margin[:1], later])

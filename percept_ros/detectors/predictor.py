@@ -187,7 +187,7 @@ class PathPredictor:
     def _answer(self, model: PathModel, answer: PathAnswer, scene: _Scene) -> Forecasts:
         step_s, windows = model.input.step_s, answer.state.windows
         learned = at_times(answer.offsets_m, step_s, scene.times_s)
-        straight = straight_steps(windows, scene.tracks.velocity_mps * step_s) / step_s
+        straight = straight_steps(windows, scene.tracks.velocity_mps * step_s, answer.state.ages) / step_s
         self._promise(scene, learned, straight)
         chosen = self._gate.straight(scene.groups)
         share = familiarity(windows, answer.state.ages, scene.groups, model.output.familiar)

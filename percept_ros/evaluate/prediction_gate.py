@@ -23,7 +23,8 @@ def early_steps(steps: int) -> int:
 def gate(chosen: Cases, errors: F64, early: F64, output: PathOutput) -> tuple[F64, I64]:
     """(N,) share of the network and (N,) index of the straight expert behind it, a sequence at a time.
 
-    errors: (E, N, T) of each expert on each case. early: (E, N) of what each expert said of now, ``early_steps`` ago.
+    errors: (E, N, T) of each expert on each case. early: (E, N, K) of what each expert said ``early_steps`` ahead, at the
+    first K displacements of each past, when it knew less: they count until answers to whole pasts come due.
     """
     share, straight = np.zeros(len(chosen)), np.ones(len(chosen), np.int64)
     for name in np.unique(chosen.sequences):
@@ -38,10 +39,20 @@ def _one_sequence(chosen: Cases, rows: I64, errors: F64, early: F64, output: Pat
     at, groups = chosen.at[rows], chosen.groups[rows]
     for now in np.unique(at):
         here = np.flatnonzero(at == now)
-        judge.judge(groups[here], early[:, rows[here]], 0)
-        for mark, steps in list(enumerate(marks(errors.shape[2])))[1:]:
+        for mark, steps in enumerate(marks(errors.shape[2])):
             due = np.flatnonzero(at == now - steps)
             judge.judge(groups[due], errors[:, rows[due], steps - 1], mark)
+            if mark == 0:
+                _judge_early(judge, groups[here], early[:, rows[here]], groups[due])
         share[here], straight[here] = judge.share(groups[here]), judge.straight(groups[here])
     assert len(errors) == len(EXPERTS)
     return share, straight
+
+
+def _judge_early(judge: SkillGate, groups: I64, early: F64, due: I64) -> None:
+    """The youngest answers of tracks here, early (E, n, K), for groups that none are ``due`` of; at their first cases, all."""
+    new = judge.evidence[0, groups] == 0
+    mine = ~np.isin(groups, due)
+    for look in range(early.shape[2]):
+        rows = np.flatnonzero(mine & (new | (look == early.shape[2] - 1)))
+        judge.judge(groups[rows], early[:, rows, look], 0)

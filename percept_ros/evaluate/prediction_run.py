@@ -63,7 +63,7 @@ def _fits(name: str, chosen: Cases) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Answers:
-    """offsets: name -> (n, T, 2). experts: (E, n, T, 2). early: (E, n) errors of an earlier answer, at now. sigma_m: (n, T)."""
+    """offsets: name -> (n, T, 2). experts: (E, n, T, 2). early: (E, n, K) errors of earlier answers. sigma_m: (n, T)."""
 
     offsets: dict[str, F64]
     experts: F64
@@ -78,14 +78,15 @@ def _paths(model: PathModel, part: Cases) -> _Answers:
     told = moved / part.step_s if part.velocity_mps is None else part.velocity_mps[:, 1:]
     state, count = model.empty(len(part)), part.future_m.shape[1]
     ahead = early_steps(count)
-    early = np.zeros((len(EXPERTS), len(part)))
+    early = np.zeros((len(EXPERTS), len(part), max(0, moved.shape[1] - ahead)))
     for step in range(moved.shape[1]):
         fresh = np.full(len(part), step == 0)
         answer = model.step(moved[:, step], told[:, step], part.groups, fresh, state)
         state = answer.state
-        if step == moved.shape[1] - 1 - ahead:
+        if step < early.shape[2]:
             said = experts_of(answer, told[:, step] * part.step_s, ahead)[:, :, -1]
-            early = np.linalg.norm(said - moved[:, -ahead:].sum(axis=1), axis=-1)
+            way = moved[:, step + 1 : step + 1 + ahead].sum(axis=1)
+            early[..., step] = np.linalg.norm(said - way, axis=-1)
     experts = experts_of(answer, told[:, -1] * part.step_s, count)
     offsets = {
         "model": experts[NETWORK],
@@ -98,7 +99,9 @@ def _paths(model: PathModel, part: Cases) -> _Answers:
 
 def experts_of(answer: PathAnswer, told_m: F64, count: int) -> F64:
     """(E, n, T, 2) offsets of every expert. told_m: (n, 2) displacement a step by the tracker's velocity."""
-    straight = straight_steps(answer.state.windows, told_m)[:, :, None] * np.arange(1.0, count + 1)[:, None]
+    straight = (
+        straight_steps(answer.state.windows, told_m, answer.state.ages)[:, :, None] * np.arange(1.0, count + 1)[:, None]
+    )
     return np.concatenate([answer.offsets_m[None, :, :count].astype(np.float64), straight])
 
 

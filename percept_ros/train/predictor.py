@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from percept_ros.core.path_gate import SkillSettings
 from percept_ros.evaluate.prediction_data import Cases, Trajectory
+from percept_ros.train.predictor_copies import noisy, paced, scaled
 from percept_ros.train.predictor_data import Lessons, lessons, step_windows, truth_of
 from percept_ros.train.predictor_filters import fit_filters
 from percept_ros.train.predictor_network import (
@@ -39,6 +40,8 @@ class PredictorRecipe:
 
     skill: of the gate; a prior weighs more where the model is used on the kind of data it was trained on.
     stride: steps between chunks. picked: steps of a chunk judged in one pass. patience: looks without gain before stopping.
+    part_steps: sequences are held out in parts of this length; 0 = whole.
+    scales, paces, noises_m: further copies to learn from (see ``train.predictor_copies``); they are never judged on.
     """
 
     shape: PathShape = PathShape()
@@ -54,7 +57,11 @@ class PredictorRecipe:
     look_every: int = 30
     patience: int = 99
     hold_out: float = 0.2
+    part_steps: int = 0
     scales: tuple[float, ...] = ()
+    paces: tuple[float, ...] = ()
+    noises_m: tuple[float, float] | None = None
+    noise_weight: float = 1.0
     seed: int = 0
     skill: SkillSettings = SkillSettings()
 
@@ -80,13 +87,16 @@ def train(
     """The trained graph, the ridge filters (G, A, W + 1, T) in it, and its metrics on held-out sequences."""
     torch.manual_seed(recipe.seed)
     shape = recipe.shape
-    chunks, offsets = truth_of(scaled(trajectories, recipe.scales), shape, recipe.history, recipe.stride)
+    chunks, offsets = truth_of(trajectories, shape, recipe.history, recipe.stride)
     filters = ridge_filters(chunks, offsets, recipe)
+    trajectories = in_parts(trajectories, recipe.part_steps)
+    chunks, offsets = truth_of(trajectories, shape, recipe.history, recipe.stride)
     learned = lessons(chunks, offsets, filters, shape)
+    more = copies(trajectories, recipe, filters)
     members, seen = [], []
     for k in range(shape.members):
         held = hold_out(learned.sequences, recipe, k)
-        members.append(train_member(learned, held, recipe, k, report))
+        members.append(train_member(learned, more, held, recipe, k, report))
         seen.append(held_out_answers(members[-1], learned, held, recipe))
     graph = StepGraph(shape, members, torch.as_tensor(filters))
     unseen = HeldOut.join(seen)
@@ -95,14 +105,23 @@ def train(
     return graph.eval(), filters, {"chunks": len(learned.sequences), **group_ratios(unseen, graph.trust)}
 
 
-def scaled(trajectories: Sequence[Trajectory], scales: Sequence[float]) -> list[Trajectory]:
-    """The trajectories and copies of them, ``scales`` times as large (and fast)."""
-    found = list(trajectories)
-    for scale in scales:
-        for t in trajectories:
-            velocity = None if t.velocity_mps is None else scale * t.velocity_mps
-            found.append(Trajectory(t.sequence, t.start, t.group, scale * t.measured, scale * t.truth, velocity))
-    return found
+def copies(trajectories: Sequence[Trajectory], recipe: PredictorRecipe, filters: F64) -> Lessons | None:
+    """What is learned from besides the trajectories themselves: scaled, paced and noisy copies, by the same filters."""
+    moved = [*scaled(trajectories, recipe.scales), *paced(trajectories, recipe.paces)]
+    parts = [(moved, 1.0)] if moved else []
+    if recipe.noises_m is not None:
+        rng = np.random.default_rng([recipe.seed, 11])
+        parts.append((noisy([*trajectories, *moved], recipe.noises_m, rng), recipe.noise_weight))
+    found = []
+    for part, weight in parts:
+        chunks, offsets = truth_of(part, recipe.shape, recipe.history, recipe.stride)
+        found.append(lessons(chunks, offsets, filters, recipe.shape).weighted(weight))
+    return Lessons.join(found) if found else None
+
+
+def in_parts(trajectories: Sequence[Trajectory], steps: int) -> Sequence[Trajectory]:
+    """The trajectories, their sequences named by parts of ``steps`` by when they begin; 0 = as they are."""
+    return [replace(t, sequence=f"{t.sequence}#{t.start // steps}") for t in trajectories] if steps else trajectories
 
 
 def hold_out(sequences: Any, recipe: PredictorRecipe, member: int) -> Bool:
@@ -118,13 +137,19 @@ def hold_out(sequences: Any, recipe: PredictorRecipe, member: int) -> Bool:
     return np.isin(sequences, chosen)
 
 
-def train_member(learned: Lessons, held: Bool, recipe: PredictorRecipe, number: int, report: Report) -> Member:
-    """One LSTM, as it was when its held-out error was least."""
+def train_member(
+    originals: Lessons, more: Lessons | None, held: Bool, recipe: PredictorRecipe, number: int, report: Report
+) -> Member:
+    """One LSTM, as it was when its error on the held-out rows of the originals was least. more: copies to learn from too."""
+    learned, keep = originals, ~held
+    if more is not None:
+        learned = Lessons.join([originals, more])
+        keep = np.concatenate([keep, learnable(more, originals, held)])
     torch.manual_seed(recipe.seed * 100 + number)
     member = Member(recipe.shape)
     optimiser = torch.optim.AdamW(member.parameters(), recipe.rate, weight_decay=recipe.decay)
     plan = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.rate, total_steps=recipe.steps + 1, pct_start=0.1)
-    rows = torch.as_tensor(np.flatnonzero(~held))
+    rows = torch.as_tensor(np.flatnonzero(keep))
     rng = torch.Generator().manual_seed(recipe.seed * 100 + number)
     judge = torch.as_tensor(np.flatnonzero(held))[:: max(1, int(held.sum()) // 2000)]
     first = held_out_error(member, learned, judge, recipe)
@@ -149,6 +174,11 @@ def train_member(learned: Lessons, held: Bool, recipe: PredictorRecipe, number: 
     report(f"member {number}: held-out {best / first:.4f} of the ridge filter's error")
     member.eval()
     return member
+
+
+def learnable(more: Lessons, originals: Lessons, held: Bool) -> Bool:
+    """(M,) copies that tell nothing of the held-out rows: those of sequences that are not among them."""
+    return np.asarray(~np.isin(more.sequences, np.unique(originals.sequences[held])), np.bool_)
 
 
 def batch_loss(member: Member, learned: Lessons, rows: Tensor, recipe: PredictorRecipe, rng: torch.Generator) -> Tensor:

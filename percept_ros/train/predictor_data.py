@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,19 @@ class Lessons:
     groups: I64
     sequences: Names
     weight: Tensor
+
+    @staticmethod
+    def join(parts: Sequence[Lessons]) -> Lessons:
+        """All parts as one."""
+        tensors = {
+            n: torch.cat([getattr(p, n) for p in parts]) for n in ("inputs", "residual", "valid", "length", "weight")
+        }
+        groups, sequences = (np.concatenate([getattr(p, n) for p in parts]) for n in ("groups", "sequences"))
+        return Lessons(groups=groups, sequences=sequences, **tensors)
+
+    def weighted(self, factor: float) -> Lessons:
+        """The same lessons, each counting ``factor`` times as much."""
+        return replace(self, weight=factor * self.weight)
 
 
 def step_windows(chunks: Cases, shape: PathShape) -> F32:

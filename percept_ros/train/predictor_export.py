@@ -144,7 +144,10 @@ def expert_priors(filters: F32, seen: Cases, ratios: Mapping[str, float]) -> dic
         rows = seen.groups == index
         if rows.sum() < FEW:
             continue
-        each = [straight(s, steps) for s in straight_steps(moved[rows], told[rows])]
+        each = [
+            straight(s, steps)
+            for s in straight_steps(moved[rows], told[rows], np.full(int(rows.sum()), moved.shape[1]))
+        ]
         errors = np.array([_error(path, truth[rows]) for path in each])
         network = _error(linear[rows], truth[rows]) * ratios.get(f"{name}.ratio_to_ridge", 1.0)
         if len(np.unique(seen.sequences[rows])) < FEW_SEQUENCES:

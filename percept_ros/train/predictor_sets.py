@@ -30,7 +30,19 @@ RECIPES = {
     "kitti": PredictorRecipe(skill=SAME_DATA),
     "sim": PredictorRecipe(history=31, stride=8, steps=400),
     "bags": PredictorRecipe(history=31, stride=5, steps=400),
-    "eth_ucy": PredictorRecipe(WALKS, history=8, first_step=4, stride=2, picked=3, steps=500, skill=SAME_DATA),
+    "eth_ucy": PredictorRecipe(
+        WALKS,
+        history=8,
+        first_step=4,
+        stride=2,
+        picked=3,
+        steps=800,
+        part_steps=200,
+        paces=(0.6, 1.67),
+        noises_m=(0.005, 0.1),
+        noise_weight=0.7,
+        skill=SAME_DATA,
+    ),
 }
 LICENCES = {
     "kitti": ("labels of KITTI tracking sequences", "CC-BY-NC-SA-3.0"),

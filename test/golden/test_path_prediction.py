@@ -33,15 +33,15 @@ def predicted(folder: Path) -> dict[str, Predicted]:
 
 
 def test_the_network_is_ahead_of_every_classical_baseline_on_vehicles() -> None:
-    vehicle = summarise(predicted(ROOT / "models" / "predictor_kitti"))["vehicle"]
+    every = summarise(predicted(ROOT / "models" / "predictor_kitti"))
+    vehicle = every["vehicle"]
     assert vehicle["cases"] == 2904
     assert vehicle["ratio_to_cv"] < 0.85
     assert vehicle["FDE_ratio_to_cv"] < 0.85
     assert vehicle["ratio_to_ridge"] < 0.97
-    assert vehicle["gated_worst_ratio_to_cv"] < 1.01
+    assert all(figures["gated_worst_ratio_to_cv"] < 1.01 for figures in every.values())
 
 
 def test_the_gated_shipped_network_is_no_worse_than_constant_velocity() -> None:
     for name, figures in summarise(predicted(ROOT / "models" / "predictor_sim")).items():
-        if figures["cases"] >= 100:
-            assert figures["gated_worst_ratio_to_cv"] < 1.03, name
+        assert figures["gated_worst_ratio_to_cv"] < 1.01, name

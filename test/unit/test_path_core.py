@@ -121,11 +121,13 @@ def test_the_prior_filter_goes_straight_on() -> None:
 
 def test_straight_experts_are_means_over_their_spans_and_what_was_told() -> None:
     window = np.arange(40.0).reshape(1, 20, 2)
-    each = straight_steps(window, np.array([[7.0, 8.0]]))
+    each = straight_steps(window, np.array([[7.0, 8.0]]), np.array([20]))
     assert len(each) == len(EXPERTS) - 1 == len(SPANS) + 1
     assert each[0, 0].tolist() == [38, 39]
     assert each[2, 0].tolist() == [36, 37]
     assert each[TOLD - 1, 0].tolist() == [7, 8]
+    young = straight_steps(window, np.array([[7.0, 8.0]]), np.array([4]))
+    assert young[SPANS.index(20), 0].tolist() == young[SPANS.index(5), 0].tolist() == [35, 36], "the 4 that were seen"
 
 
 def test_familiar_inside_the_ranges_and_never_beyond_three_times_them() -> None:
@@ -150,7 +152,7 @@ def judged(gate: SkillGate, count: int, network: float, straight_m: float) -> No
 
 def test_the_gate_starts_from_its_prior() -> None:
     priors = {"car": Prior(network=0.8, cv2=0.9), "pedestrian": Prior(network=1.2)}
-    gate = SkillGate(SkillSettings(modesty=0.0), priors)
+    gate = SkillGate(SkillSettings(modesty=0.0, doubt=0.0), priors)
     groups = np.array([VEHICLE, PEDESTRIAN, RIDER])
     assert gate.share(groups).tolist()[:2] == [1.0, 0.0]
     assert gate.share(groups)[2] == 0.0  # nothing is known of riders: the network is not trusted
@@ -160,7 +162,7 @@ def test_the_gate_starts_from_its_prior() -> None:
 
 def test_evidence_overrules_the_prior_whatever_the_unit() -> None:
     for unit in (1e-3, 1.0, 1e3):
-        gate = SkillGate(SkillSettings(prior_weight=100.0, modesty=0.0), {"car": Prior(network=0.5)})
+        gate = SkillGate(SkillSettings(prior_weight=100.0, modesty=0.0, doubt=0.0), {"car": Prior(network=0.5)})
         judged(gate, 5, 2.0 * unit, unit)
         assert gate.share(CARS)[0] == 1.0
         judged(gate, 500, 2.0 * unit, unit)
@@ -198,6 +200,33 @@ def test_the_best_straight_expert_serves() -> None:
     errors[5] = 0.5
     gate.judge(np.full(100, PEDESTRIAN), errors, 0)
     assert gate.straight(np.array([PEDESTRIAN, VEHICLE])).tolist() == [5, gate.straight(CARS)[0]]
+
+
+def test_little_evidence_changes_nothing() -> None:
+    """One track that went otherwise for a second is one piece of evidence, whatever the errors; many tracks are many."""
+    better = np.ones((len(EXPERTS), 200)) + 0.1 * np.random.default_rng(2).normal(size=(len(EXPERTS), 200))
+    better[NETWORK] *= 0.2
+    better[1] *= 0.5
+    unsure = {"bicycle": Prior(network=0.5, cv20=0.9, weight=5.0)}
+    gate, riders = SkillGate(SkillSettings(), unsure), np.array([RIDER])
+    assert EXPERTS[gate.straight(riders)[0]] == "cv3", "training sequences disagreed"
+    for mark in range(len(MARKS)):
+        gate.judge(np.full(20, RIDER), better[:, :20], mark)
+    assert (EXPERTS[gate.straight(riders)[0]], gate.share(riders)[0]) == ("cv3", 0.0)
+    for mark in range(len(MARKS)):
+        gate.judge(np.full(200, RIDER), better, mark)
+    assert (EXPERTS[gate.straight(riders)[0]], gate.share(riders)[0]) == ("cv1", 1.0)
+
+
+def test_where_training_agreed_its_expert_serves_until_another_is_surely_better() -> None:
+    agreed = {"car": Prior(cv3=1.1, cv10=1.0)}
+    noisy = 1.0 + 0.2 * np.random.default_rng(5).normal(size=(len(EXPERTS), 40))
+    noisy[2] -= 0.02  # less than its standard error
+    gate = SkillGate(SkillSettings(prior_weight=300.0), agreed)
+    assert EXPERTS[gate.straight(CARS)[0]] == "cv10"
+    for mark in range(len(MARKS)):
+        gate.judge(np.zeros(40, np.int64), noisy, mark)
+    assert EXPERTS[gate.straight(CARS)[0]] == "cv10"
 
 
 def test_promises_are_judged_when_they_are_due_and_only_then() -> None:

@@ -21,7 +21,7 @@ CONFIG = PredictionConfig()
 IDS = scenes.make_ids(6)
 TRUSTED = {name: Prior(network=0.5) for name in ("car", "pedestrian", "bicycle")}
 WIDE = {name: Familiar() for name in TRUSTED}
-ALWAYS = SkillSettings(full_ratio=1e12, none_ratio=1e13)
+ALWAYS = SkillSettings(full_ratio=1e12, none_ratio=1e13, doubt=0.0)
 
 
 @pytest.fixture

@@ -125,7 +125,7 @@ def test_the_gate_over_cases_knows_only_what_has_happened() -> None:
     chosen = cases(trajectories, 0.1, 4, 6)
     errors = np.ones((len(EXPERTS), len(chosen), 6))
     errors[NETWORK] = 0.33
-    early = errors[:, :, 0]
+    early = errors[:, :, :1]
     doubt = {"car": Prior(network=1.05)}
     output = PathOutput(priors=doubt, skill=SkillSettings(prior_weight=0.5))
     share, straight = gate(chosen, errors, early, output)
