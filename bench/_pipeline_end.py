@@ -6,6 +6,7 @@ import array
 import contextlib
 import gc
 import json
+import math
 import os
 import resource
 import sys
@@ -15,8 +16,10 @@ from typing import Any
 
 import numpy as np
 import rclpy
+from geometry_msgs.msg import Pose
 from rclpy.executors import ExternalShutdownException
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from unique_identifier_msgs.msg import UUID
 
 sys.path.append(str(Path(__file__).resolve().parent))
 from _sync_peer import ExhaustiveSearch
@@ -27,15 +30,16 @@ from percept_ros.config import Config
 from percept_ros.core.tracking import Tracker
 from percept_ros.detectors.chain import DetectorChain
 from percept_ros.detectors.geometric import GeometricDetector
-from percept_ros.msg import FrameReady
+from percept_ros.detectors.predictor import PathPredictor
+from percept_ros.msg import FrameReady, ObjectClassification, ObstacleTrack, ObstacleTrackArray, PredictedPath
 from percept_ros.nodes.convert import camera_info, stamp_ns, time_message
 from percept_ros.nodes.handles import HandleEncoder
-from percept_ros.nodes.qos import HANDLE_QOS, LATCHED_QOS, SENSOR_QOS
+from percept_ros.nodes.qos import HANDLE_QOS, LATCHED_QOS, SENSOR_QOS, TRACK_QOS
 from percept_ros.observe.trace import new_text
 from percept_ros.pipeline import Pipeline
 from percept_ros.runtime import realtime
 from percept_ros.runtime.ring import RingWriter
-from percept_ros.types import CameraCalibration, CameraFrame, PointCloud
+from percept_ros.types import CameraCalibration, CameraFrame, FrameResult, PointCloud
 
 HEIGHT, WIDTH = 900, 1600
 LIDAR = "lidar"
@@ -93,7 +97,7 @@ class Sensor:
             self.publisher.publish(image)
 
 
-def sensor(name: str, ring: bool, rate_hz: float, frames: int, points: int) -> dict[str, Any]:
+def sensor(name: str, ring: bool, rate_hz: float, frames: int, points: int, priority: int) -> dict[str, Any]:
     """Send ``frames`` frames, the first at the system time that standard input names."""
     made = Sensor(name, ring, points)
     give_up_s = time.monotonic() + MATCH_S
@@ -101,6 +105,8 @@ def sensor(name: str, ring: bool, rate_hz: float, frames: int, points: int) -> d
         if time.monotonic() > give_up_s:
             raise RuntimeError(f"nobody subscribed to '{name}' within {MATCH_S:.0f} s")
         time.sleep(0.02)
+    if priority:
+        realtime.raise_process(priority)
     print("matched", flush=True)
     begin_ns = int(sys.stdin.readline())
     gc.freeze()
@@ -129,7 +135,10 @@ class Naive:
         chain.load()
         config = Config()
         tracker = Tracker(config.tracking, fixed_frame=config.frames.fixed)
-        self.pipeline = Pipeline(chain, None, tracker, base_frame="base_link", detect_ms=1000.0)
+        paths = PathPredictor(config.prediction, config.prediction.model)
+        paths.load()
+        self.pipeline = Pipeline(chain, None, tracker, predictor=paths, base_frame="base_link", detect_ms=1000.0)
+        self.publisher = self.node.create_publisher(ObstacleTrackArray, "/naive/tracks", TRACK_QOS)
         self.late_ms: list[tuple[int, float]] = []
         self.engine_ms: list[float] = []
         for index, name in enumerate(self.names):
@@ -155,7 +164,57 @@ class Naive:
         cloud = PointCloud(LIDAR, stamps[-1], LIDAR, table[:, :3].copy(), table[:, 3].copy())
         result = self.pipeline.process(sensor_set(cloud, frames, stamps[-1]), time.time_ns())
         self.engine_ms.append(result.stage_ns["detect"] / 1e6)
+        self.publisher.publish(track_array(result))
         self.late_ms.append((stamps[-1], (time.time_ns() - min(stamps)) / 1e6))
+
+
+def track_array(result: FrameResult) -> ObstacleTrackArray:
+    """The message, filled field by field."""
+    array_, tracks = ObstacleTrackArray(mode=int(result.mode), model_id=result.model), result.tracks
+    array_.header.stamp, array_.header.frame_id = time_message(tracks.stamp_ns), tracks.frame_id
+    array_.tracks = [track_message(result, row) for row in range(len(tracks))]
+    return array_
+
+
+def track_message(result: FrameResult, row: int) -> ObstacleTrack:
+    """One track with its path."""
+    tracks, paths = result.tracks, result.forecasts
+    x, y, z, length, width, height, yaw = (float(v) for v in tracks.boxes[row])
+    track = ObstacleTrack(track_id=UUID(uuid=tracks.id[row]), existence_probability=float(tracks.existence[row]))
+    track.classification = [
+        ObjectClassification(label=kind, probability=float(share))
+        for kind, share in enumerate(tracks.class_probabilities[row])
+        if share > 0
+    ]
+    track.pose.pose = pose(x, y, z, yaw)
+    track.pose.covariance = tracks.pose_covariance[row].ravel()
+    track.twist.twist.linear.x, track.twist.twist.linear.y = (float(v) for v in tracks.velocity_mps[row])
+    track.twist.twist.angular.z = float(tracks.yaw_rate_radps[row])
+    track.twist.covariance = tracks.twist_covariance[row].ravel()
+    track.acceleration.accel.linear.x, track.acceleration.accel.linear.y = (
+        float(v) for v in tracks.acceleration_mps2[row]
+    )
+    track.dimensions.x, track.dimensions.y, track.dimensions.z = length, width, height
+    track.is_stationary, track.state = bool(tracks.stationary[row]), int(tracks.state[row])
+    track.sensors = int(tracks.sensors[row])
+    track.predicted_paths = [
+        PredictedPath(
+            path=[pose(float(px), float(py), z, float(py_)) for px, py, py_ in paths.paths[row, k, : paths.steps[row]]],
+            confidence=float(paths.confidence[row, k]),
+            sigma=[float(v) for v in paths.sigma_m[row, k, : paths.steps[row]]],
+            method=int(paths.method[row]),
+        )
+        for k in range(paths.paths.shape[1])
+    ]
+    return track
+
+
+def pose(x: float, y: float, z: float, yaw: float) -> Pose:
+    """Position and heading."""
+    made = Pose()
+    made.position.x, made.position.y, made.position.z = x, y, z
+    made.orientation.z, made.orientation.w = math.sin(yaw / 2), math.cos(yaw / 2)
+    return made
 
 
 def bridge(message: Any) -> np.ndarray:
@@ -163,9 +222,11 @@ def bridge(message: Any) -> np.ndarray:
     return np.ndarray((message.height, message.width, 3), np.uint8, bytes(message.data)).copy()
 
 
-def naive(cameras: list[str]) -> dict[str, Any]:
+def naive(cameras: list[str], priority: int) -> dict[str, Any]:
     """Spin until told to stop."""
     made = Naive(cameras)
+    if priority:
+        realtime.raise_process(priority)
     print("ready", flush=True)
     with contextlib.suppress(ExternalShutdownException, KeyboardInterrupt):
         rclpy.spin(made.node)
@@ -175,6 +236,8 @@ def naive(cameras: list[str]) -> dict[str, Any]:
 
 def main() -> None:
     plan = json.loads(sys.argv[1])
+    if plan["priority"]:
+        realtime.raise_process(plan["priority"], starting=True)
     rclpy.init()
     role = plan.pop("role")
     result = sensor(**plan) if role == "sensor" else naive(**plan)

@@ -119,11 +119,21 @@ class ArrayHeader:
 
 def encode_track_array(result: FrameResult, header: ArrayHeader) -> bytes:
     """percept_ros/msg/ObstacleTrackArray of one frame."""
+    return end_track_array(begin_track_array(result), result, header)
+
+
+def begin_track_array(result: FrameResult) -> CdrWriter:
+    """The longer part of ``encode_track_array``: everything before the stamps. What is not known before publication follows."""
     out = CdrWriter()
     out.time(result.tracks.stamp_ns)
     out.text(result.tracks.frame_id)
     out.pack("I", 4, len(result.tracks))
     _write_tracks(out, result.tracks, result.forecasts)
+    return out
+
+
+def end_track_array(out: CdrWriter, result: FrameResult, header: ArrayHeader) -> bytes:
+    """The rest of what ``begin_track_array`` began."""
     stamps = result.sensors.stamps_ns or (result.sensors.stamp_ns,)
     for stamp in (stamps[0], stamps[-1], header.publish_ns, header.extrapolated_ns):
         out.time(stamp)

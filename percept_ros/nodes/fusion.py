@@ -51,7 +51,7 @@ from percept_ros.pipeline import Pipeline
 from percept_ros.runtime.lease import Lease, lease_name
 from percept_ros.runtime.ring import RingFrame
 from percept_ros.types import F64, AbsenceReason, FrameResult, Mode, PointCloud, SensorSet
-from percept_ros.wire import ArrayHeader, encode_track_array
+from percept_ros.wire import ArrayHeader, begin_track_array, end_track_array
 
 _STUCK_NS = 3_000_000_000
 
@@ -166,13 +166,13 @@ class FusionNode(Component):
         return True
 
     def _send(self, result: FrameResult, sequence: int, ahead_ns: int, frame: OpenFrame | None) -> None:
-        publish_ns = self.now_ns()
         if self.config.fusion.delay_compensation and not ahead_ns:
-            ahead_ns = max(0, publish_ns - result.tracks.stamp_ns)
+            ahead_ns = max(0, self.now_ns() - result.tracks.stamp_ns)
             result = dataclasses.replace(result, tracks=extrapolate(result.tracks, ahead_ns))
         trace_id = frame.trace_id if frame is not None else ""
-        raw = encode_track_array(result, ArrayHeader(publish_ns, sequence, trace_id, ahead_ns))
-        self._tracks.publish(raw)
+        laid_down = begin_track_array(result)
+        publish_ns = self.now_ns()
+        self._tracks.publish(end_track_array(laid_down, result, ArrayHeader(publish_ns, sequence, trace_id, ahead_ns)))
         previous = self._board.mode
         self._board.ego_motion, self._board.breakers = self._ego.source, self.pipeline.breakers
         self._board.verdict = self.pipeline.semantic.verdict
