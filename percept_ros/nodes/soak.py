@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -79,6 +80,7 @@ def run_soak(job: SoakJob, progress: Progress) -> SoakRun:
 
     Raises SetupError when the nodes do not come up, ConfigError for a plan that has no room.
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a run that is told to end takes its processes with it
     job.out.mkdir(parents=True, exist_ok=True)
     bag = job.out / "drive.mcap"
     _record(bag, job, progress)

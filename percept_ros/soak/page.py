@@ -77,6 +77,7 @@ _FIGURES = (
     ("longest gap after kill -9 of an engine worker, ms", "max_gap_engine_kill_ms", "<= 200"),
     ("longest gap after kill -9 of fusion, ms", "max_gap_fusion_kill_ms", "<= 1000"),
     ("back to FULL, median, s", "recovery_to_full_s", "< 1"),
+    ("back to FULL after kill -9 of a node, median, s", "recovery_process_kill_s", ""),
     ("lost tracks over engine faults", "lost_tracks", "0"),
     ("lies", "lies", "0"),
     ("arrays out of order", "out_of_order", "0"),
@@ -108,7 +109,7 @@ def _figure(runs: Mapping[str, Mapping[str, Any]], name: str, key: str | tuple[s
 
 
 def _value(summary: Mapping[str, Any], key: str | tuple[str, ...]) -> str:
-    return ", ".join(str(summary[name]) for name in ((key,) if isinstance(key, str) else key))
+    return ", ".join(str(summary.get(name, "-")) for name in ((key,) if isinstance(key, str) else key))
 
 
 def _row(kind: str, entry: Mapping[str, Any]) -> str:

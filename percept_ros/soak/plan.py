@@ -13,6 +13,8 @@ from percept_ros.errors import ConfigError
 
 LIDAR, CAMERA, ANY_SENSOR = "lidar", "camera", "any"
 PROCESS, ENGINE, SENSOR, MACHINE = "process", "engine", "sensor", "machine"
+NODE_KILLS = ("kill_fusion", "kill_camera", "kill_lidar")
+"""Faults after which a whole node process has to start anew."""
 
 
 @dataclass(frozen=True, slots=True)

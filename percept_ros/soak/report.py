@@ -58,6 +58,7 @@ def headline(summary: Mapping[str, Any]) -> list[tuple[str, Any]]:
         "max_gap_engine_kill_ms",
         "max_gap_fusion_kill_ms",
         "recovery_to_full_s",
+        "recovery_process_kill_s",
         "lost_tracks",
         "lies",
         "out_of_order",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from percept_ros.soak.lost import lost_tracks
-from percept_ros.soak.plan import BY_NAME, compares_tracks
+from percept_ros.soak.plan import BY_NAME, NODE_KILLS, compares_tracks
 from percept_ros.soak.records import Records, Seen, Struck
 from percept_ros.soak.spoil import ABSENT
 from percept_ros.soak.truth import Truth
@@ -134,7 +134,6 @@ def summarise(records: Records, cameras: Sequence[str]) -> dict[str, object]:
     found = outcomes(records, good, lies)
     recoveries = [outcome.recovery_s for outcome in found]
     back = [value if value is not None else float("inf") for value in recoveries]
-    median = float(np.median(back)) if back else 0.0
     return {
         "seconds": round((records.end_ns - records.start_ns) / 1e9, 1),
         "availability": round(share, 6),
@@ -149,7 +148,8 @@ def summarise(records: Records, cameras: Sequence[str]) -> dict[str, object]:
         "max_gap_ms": round(longest_gap_ms(arrivals, records.start_ns, records.end_ns), 1),
         "max_gap_engine_kill_ms": _worst_gap(found, "kill_engine_worker"),
         "max_gap_fusion_kill_ms": _worst_gap(found, "kill_fusion"),
-        "recovery_to_full_s": round(median, 3) if np.isfinite(median) else None,
+        "recovery_to_full_s": _median(back) if back else 0.0,
+        "recovery_process_kill_s": _median([value for o, value in zip(found, back, strict=True) if _kills_a_node(o)]),
         "not_recovered": sum(value is None for value in recoveries),
         "lost_tracks": sum(outcome.lost for outcome in found),
         "lies": len(lies),
@@ -185,6 +185,17 @@ def _entry(group: Sequence[Outcome]) -> dict[str, object]:
         "lost_tracks": sum(outcome.lost for outcome in group),
         "lies": sum(outcome.lies for outcome in group),
     }
+
+
+def _kills_a_node(outcome: Outcome) -> bool:
+    """Whether a whole node process was killed, which has to start anew; an engine worker has a warm spare."""
+    return outcome.struck.kind in NODE_KILLS
+
+
+def _median(seconds: Sequence[float]) -> float | None:
+    """Median of recoveries, None when there is none (infinite: not recovered)."""
+    median = float(np.median(seconds)) if seconds else float("inf")
+    return round(median, 3) if np.isfinite(median) else None
 
 
 def _worst_gap(found: Sequence[Outcome], kind: str) -> float | None:

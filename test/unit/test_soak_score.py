@@ -138,6 +138,11 @@ def test_recovery_counts_from_the_end_of_the_condition() -> None:
     entry = summarise(given, CAMERAS)["faults"]["engine_slow"]  # type: ignore[index]
     assert entry["recovery_s"] == pytest.approx(0.4), "FULL again with set 33, at 3.35 s"
     assert set(entry["modes"]) == {"GEOMETRIC", "FULL"}
+    summary = summarise(given, CAMERAS)
+    assert summary["recovery_to_full_s"] == entry["recovery_s"]
+    assert summary["recovery_process_kill_s"] is None, "no node was killed"
+    killed = records(given.seen, given.sent, strokes=[replace(struck, kind="kill_fusion")])
+    assert summarise(killed, CAMERAS)["recovery_process_kill_s"] == entry["recovery_s"]
     assert entry["not_recovered"] == 0
 
 
