@@ -61,7 +61,7 @@ class CameraNode(Component):
         offset = 2 + self.config.camera_order.index(self.camera)
         telemetry = node_telemetry(self, self.config.observe, self.complaints, held, port_offset=offset)
         watch_rings(telemetry.meter, lambda: {self.camera: self._ring.counters})
-        self._sender = FrameSender(telemetry)
+        self._telemetry, self._sender = telemetry, FrameSender(telemetry)
 
     def start(self, running: ExitStack) -> None:
         """Subscribe and start the worker."""
@@ -72,7 +72,8 @@ class CameraNode(Component):
             camera.topic, reason, "an H.264 unit is lost or broken; the stream goes on at the next key frame"
         )
         self._announced: CameraCalibration | None = None
-        self._report = SensorReport(self, camera.topic, self.complaints, self.config.budget.front_end_ms)
+        self._report = SensorReport(self, camera.topic, self.complaints, self.config.budget)
+        self._report.budgets.watch(self._telemetry.meter)
         self._report.start(running)
         inbox = Inbox(self.config.sync.queue_depth, lambda source: self.complaints.count(source, "queue_full"))
         self._inbox = inbox
@@ -108,7 +109,7 @@ class CameraNode(Component):
             self._announced = frame.calibration
             self._infos.publish(camera_info(frame.calibration, frame.frame_id, time_message(frame.stamp_ns)))
         self._frames.publish(self._encoder.encode(handle, frame.frame_id, self._sender.text()))
-        self._report.delivered(self._inbox.arrived_ns)
+        self._report.delivered(self._inbox.arrived_ns, self._sender.began_ns)
 
 
 def make() -> tuple[CameraNode]:

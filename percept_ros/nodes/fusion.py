@@ -69,6 +69,8 @@ class FusionNode(Component):
         self._sequence = 0
         self.turned_ns = time.monotonic_ns()
         """When the worker last went round (monotonic); kept by the worker."""
+        self.released_ns = 0
+        """When the set that is being answered was released (monotonic); kept by the worker."""
         self.held = Mode.FULL
         self._probes = ProbeReport(self, self._probe_state)
         self.steering = FusionSteer(self)
@@ -132,6 +134,7 @@ class FusionNode(Component):
         """Status, subscriptions, worker."""
         self._board = StatusBoard(self, self.complaints, self.config.budget, self.config.health)
         self._board.start(running)
+        self._board.budgets.watch(self.telemetry.meter)
         self._ego = EgoMotion(self, self.config, self._transforms, self.complaints)
         self._ego.start(running)
         inbox = Inbox(self.config.sync.queue_depth, lambda source: self.complaints.count(source, "queue_full"))
@@ -178,7 +181,8 @@ class FusionNode(Component):
         self._board.verdict = self.pipeline.semantic.verdict
         self._board.shadow = self.pipeline.shadow.lines(time.monotonic_ns())
         if stamps := result.sensors.stamps_ns:
-            self._board.frame(result, (publish_ns - stamps[0]) * 1e-6)
+            back_end_ns = time.monotonic_ns() - self.released_ns
+            self._board.frame(result, (publish_ns - stamps[0]) * 1e-6, back_end_ns * 1e-6)
         elif result.mode is not previous:
             self._board.enter(result.mode, result.cause)
         self._record(result, sequence, publish_ns, frame)
@@ -400,6 +404,7 @@ class FusionWorker:
         return self._node.recorder.begin((released.cloud, *released.cameras.values()), released_ns)
 
     def _answer(self, released: SyncedSet[Any, Any], released_ns: int) -> None:
+        self._node.released_ns = released_ns
         frame = self._begin(released, released_ns)
         sensors = self._sensor_set(released, frame)
         try:

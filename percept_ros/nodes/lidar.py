@@ -44,7 +44,7 @@ class LidarNode(Component):
         self._ring = held.enter_context(RingWriter(_ring_name(self), slots=_SLOTS, headroom=0.25))
         telemetry = node_telemetry(self, self.config.observe, self.complaints, held, port_offset=1)
         watch_rings(telemetry.meter, lambda: {LIDAR: self._ring.counters})
-        self._sender = FrameSender(telemetry)
+        self._telemetry, self._sender = telemetry, FrameSender(telemetry)
         transforms = open_transforms(self)
         if transforms is not None:
             held.callback(transforms.close)
@@ -56,7 +56,8 @@ class LidarNode(Component):
         """Subscribe and start the worker."""
         inbox = Inbox(self.config.sync.queue_depth, lambda source: self.complaints.count(source, "queue_full"))
         self._inbox = inbox
-        self._report = SensorReport(self, self.config.lidar.topic, self.complaints, self.config.budget.front_end_ms)
+        self._report = SensorReport(self, self.config.lidar.topic, self.complaints, self.config.budget)
+        self._report.budgets.watch(self._telemetry.meter)
         self._report.start(running)
         self._ego.start(running)
         topic = self.config.lidar.topic
@@ -79,7 +80,7 @@ class LidarNode(Component):
             self.complaints.drop(topic, type(exc).__name__, str(exc))
         else:
             self._publisher.publish(self._encoder.encode(handle, message.header.frame_id, self._sender.text()))
-            self._report.delivered(self._inbox.arrived_ns)
+            self._report.delivered(self._inbox.arrived_ns, self._sender.began_ns)
 
 
 def _ring_name(node: Any) -> str:

@@ -9,6 +9,8 @@ from contextlib import ExitStack
 import numpy as np
 from rclpy.node import Node
 
+from percept_ros.config import BudgetConfig
+from percept_ros.nodes.budgets import BudgetMisses
 from percept_ros.nodes.complaints import Complaints
 from percept_ros.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, Finding, drops_of
 
@@ -19,8 +21,9 @@ _SILENT_S = 1.0
 class SensorReport:
     """Gathers what was delivered. ``delivered`` may be called from the worker."""
 
-    def __init__(self, node: Node, topic: str, complaints: Complaints, budget_ms: float) -> None:
-        self._topic, self._complaints, self._budget_ms = topic, complaints, budget_ms
+    def __init__(self, node: Node, topic: str, complaints: Complaints, budget: BudgetConfig) -> None:
+        self._topic, self._complaints, self._budget_ms = topic, complaints, budget.front_end_ms
+        self.budgets = BudgetMisses(budget)
         self._times: deque[tuple[float, float]] = deque(maxlen=2048)
         self._total = 0
         self._diagnostics = Diagnostics(node)
@@ -30,9 +33,10 @@ class SensorReport:
         """Publish once a second until ``running`` unwinds."""
         self._diagnostics.start(running)
 
-    def delivered(self, came_ns: int) -> None:
-        """A frame whose message came at ``came_ns`` (monotonic) is in shared memory."""
+    def delivered(self, came_ns: int, taken_ns: int) -> None:
+        """A frame whose message came at ``came_ns`` and was taken up at ``taken_ns`` (monotonic) is in shared memory."""
         now_ns = time.monotonic_ns()
+        self.budgets.front_end((taken_ns - came_ns) * 1e-6, (now_ns - taken_ns) * 1e-6)
         self._times.append((now_ns * 1e-9, (now_ns - came_ns) * 1e-6))
         self._total += 1
 
@@ -56,4 +60,4 @@ class SensorReport:
             level, text = WARN, "P99 over its budget"
         else:
             level, text = OK, "frames flow"
-        return Finding(level, text, values | drops_of(self._complaints.by_source))
+        return Finding(level, text, values | self.budgets.said() | drops_of(self._complaints.by_source))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections import Counter, deque
+from collections import deque
 from contextlib import ExitStack
 
 import numpy as np
@@ -15,6 +14,7 @@ from rclpy.qos import DurabilityPolicy, LivelinessPolicy, QoSProfile, Reliabilit
 from percept_ros.config import BudgetConfig, HealthConfig
 from percept_ros.health.semantic import Verdict
 from percept_ros.msg import PerceptionStatus
+from percept_ros.nodes.budgets import BudgetMisses
 from percept_ros.nodes.complaints import Complaints
 from percept_ros.nodes.diagnostics import ERROR, OK, WARN, Diagnostics, Finding, drops_of
 from percept_ros.types import FrameResult, Mode
@@ -35,16 +35,16 @@ class StatusBoard:
     """Gathers what each frame says and publishes it. ``frame`` may be called from the pipeline's thread."""
 
     def __init__(self, node: Node, complaints: Complaints, budget: BudgetConfig, health: HealthConfig) -> None:
-        self._node, self._complaints, self._budget_ms = node, complaints, budget.total_ms
+        self._node, self._complaints = node, complaints
+        self.budgets = BudgetMisses(budget)
+        self._budget_ms = budget.total_ms
         self._unhealthy_below = health.unhealthy_below
-        self._budget = {s: getattr(budget, f"{s}_ms") for s in ("detect", "fuse", "track", "predict")}
         self._latencies: deque[tuple[float, float]] = deque(maxlen=4096)
         self._stages: dict[str, deque[float]] = {}
-        self._stage_misses: Counter[str] = Counter()
         self._last: FrameResult | None = None
         self.mode, self.cause, self.ego_motion = Mode.STALE, "no frame yet", "none"
         self.verdict = Verdict()
-        self.frames = self.misses = 0
+        self.frames = 0
         self.breakers: tuple[str, ...] = ()
         self.shadow: tuple[str, ...] = ()
         self._diagnostics = Diagnostics(node)
@@ -60,15 +60,18 @@ class StatusBoard:
         running.callback(self._node.destroy_timer, timer)
         self.publish()
 
-    def frame(self, result: FrameResult, latency_ms: float) -> None:
-        """Take in one published frame; publishes the status at once when the mode changed."""
+    def frame(self, result: FrameResult, latency_ms: float, back_end_ms: float) -> None:
+        """Take in one published frame; publishes the status at once when the mode changed.
+
+        latency_ms: since its oldest stamp. back_end_ms: since its set was released.
+        """
         self._latencies.append((time.monotonic(), latency_ms))
         self.frames += 1
-        self.misses += latency_ms > self._budget_ms
         self._last = result
-        for stage, spent_ns in result.stage_ns.items():
-            self._stages.setdefault(stage, deque(maxlen=_STAGE_FRAMES)).append(spent_ns * 1e-6)
-            self._stage_misses[stage] += spent_ns * 1e-6 > self._budget.get(stage, math.inf)
+        stage_ms = {stage: spent_ns * 1e-6 for stage, spent_ns in result.stage_ns.items()}
+        self.budgets.frame(stage_ms, back_end_ms, latency_ms)
+        for stage, spent_ms in {**stage_ms, "back_end": back_end_ms}.items():
+            self._stages.setdefault(stage, deque(maxlen=_STAGE_FRAMES)).append(spent_ms)
         if result.mode is not self.mode:
             self.enter(result.mode, result.cause)
 
@@ -108,8 +111,8 @@ class StatusBoard:
         message.stages = list(spent)
         message.stage_p50_ms = [float(v[0]) for v in spent.values()]
         message.stage_p99_ms = [float(v[1]) for v in spent.values()]
-        message.stage_misses = [int(self._stage_misses[stage]) for stage in spent]
-        message.frames, message.deadline_misses = self.frames, int(self.misses)
+        message.stage_misses = [self.budgets.of(stage) for stage in spent]
+        message.frames, message.deadline_misses = self.frames, self.budgets.of("total")
         return message
 
     def _why(self) -> str:
@@ -155,8 +158,9 @@ class StatusBoard:
             "deadline misses": status.deadline_misses,
         }
         for stage, p50, p99 in zip(status.stages, status.stage_p50_ms, status.stage_p99_ms, strict=True):
-            limit = self._budget.get(stage)
+            limit = self.budgets.limits_ms.get(stage)
             values[f"{stage} P50/P99 (ms)"] = f"{p50:.1f}/{p99:.1f}" + (f" of {limit:.0f}" if limit else "")
+        values |= self.budgets.said()
         return Finding(WARN if over else OK, "P99 over its budget" if over else "within budget", values)
 
     def _health(self) -> Finding:

@@ -14,7 +14,7 @@ pytest.importorskip("rclpy", reason="rclpy is not installed")
 
 from lifecycle_msgs.msg import State, Transition
 
-from percept_ros.config import HealthConfig
+from percept_ros.config import BudgetConfig, HealthConfig
 from percept_ros.errors import ConfigError
 from percept_ros.health.semantic import Verdict
 from percept_ros.nodes.complaints import Complaints
@@ -121,20 +121,21 @@ def test_modes_that_cannot_be_held(text: str) -> None:
 
 def test_a_sensor_reports_rate_times_and_drops(node: Any) -> None:
     complaints = Complaints(node.get_logger())
-    report = SensorReport(node, "/lidar/points", complaints, budget_ms=50.0)
+    report = SensorReport(node, "/lidar/points", complaints, BudgetConfig(front_end_ms=50.0))
     silent = report.finding()
     assert silent.level == ERROR
     assert silent.message == "no frames from /lidar/points"
     now_ns = time.monotonic_ns()
     for _ in range(20):
-        report.delivered(now_ns)
+        report.delivered(now_ns, now_ns)
     complaints.count("/lidar/points", "queue_full", 3)
     flowing = report.finding()
     assert flowing.values["rate (Hz)"] == "2.0"
     assert flowing.values["dropped /lidar/points/queue_full"] == 3
     assert flowing.level in (OK, WARN)
-    report.delivered(now_ns - 10**9)
+    report.delivered(now_ns - 10**9, now_ns)
     assert report.finding().level == WARN, "a second from message to shared memory is over the budget"
+    assert report.finding().values["missed front_end by queue"] == 1
 
 
 def test_a_sensor_publishes_its_diagnostics(node: Any) -> None:
@@ -146,7 +147,7 @@ def test_a_sensor_publishes_its_diagnostics(node: Any) -> None:
     executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(node)
     with ExitStack() as running:
-        SensorReport(node, "/lidar/points", Complaints(node.get_logger()), 8.0).start(running)
+        SensorReport(node, "/lidar/points", Complaints(node.get_logger()), BudgetConfig()).start(running)
         deadline_s = time.monotonic() + 30.0
         while not heard and time.monotonic() < deadline_s:
             executor.spin_once(0.5)
