@@ -12,6 +12,7 @@ import typer
 from percept_ros.cli.output import emit_json, emit_table, note
 from percept_ros.cli.progress import progress_bar
 from percept_ros.config import load_config
+from percept_ros.errors import RecordingError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=True)
 
@@ -42,22 +43,36 @@ def demo(
         raise typer.Exit(1)
 
 
-@app.command(epilog="Example:  percept experiment run plan.yaml --seconds 30 -o out")
+@app.command(epilog="Example:  percept experiment run plan.yaml --bag drive.mcap -o out")
 def run(
     plan: Path = typer.Argument(..., help="Plan (YAML, see docs/experiments.md)."),
     out: Path = _OUT,
+    bag: Path | None = typer.Option(
+        None, help="Recording (rosbag2 folder, .mcap, .db3); without it a simulated drive."
+    ),
+    remap: list[str] = typer.Option([], help="With --bag: BAG_TOPIC:=NAME, may be given more than once."),
     config: Path | None = typer.Option(None, help="Configuration (YAML)."),
     seconds: float = _SECONDS,
     beams: int = _BEAMS,
     seed: int = typer.Option(1, help="Seed of the drive."),
     json: bool = _JSON,
 ) -> None:
-    """Run a plan over a simulated drive and report; every shadow is waited for, nothing is cut off."""
-    from percept_ros.evaluate.experiment_run import run_experiment
+    """Run a plan over a recording or a simulated drive and report; every shadow is waited for, nothing is cut off.
 
+    --seconds, --beams and --seed are those of the simulated drive.
+    """
+    from percept_ros.cli.replay import parse_remaps
+    from percept_ros.evaluate.experiment_run import run_experiment, run_recorded
+    from percept_ros.replay.runner import ReplayJob
+
+    if remap and bag is None:
+        raise RecordingError("--remap needs --bag: a simulated drive has no topics")
     settings = load_config(config, {"experiment": {"plan": str(plan)}})
     with progress_bar("experiment") as update:
-        result = run_experiment(settings, _simulated(seconds, beams, seed), out, update)
+        if bag is not None:
+            result = run_recorded(ReplayJob(bag, out, settings, parse_remaps(remap), pictures=0), update)
+        else:
+            result = run_experiment(settings, _simulated(seconds, beams, seed), out, update)
     _say({**result, "report": str(out / "report.html")}, json)
 
 

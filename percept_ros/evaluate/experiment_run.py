@@ -13,6 +13,7 @@ import yaml
 
 from percept_ros.build import build_pipeline, group_opener
 from percept_ros.config import Config
+from percept_ros.core.tracking import Tracker
 from percept_ros.detectors.chain import DetectorChain
 from percept_ros.detectors.experiment import ExperimentDetector
 from percept_ros.detectors.experiment_setup import OpenGroup
@@ -20,46 +21,98 @@ from percept_ros.errors import ConfigError
 from percept_ros.evaluate.experiment_report import write_report
 from percept_ros.inference.experiment import GroupPlan, Plan
 from percept_ros.inference.experiment_artefacts import stage
-from percept_ros.types import Detections, SensorSet
+from percept_ros.replay.runner import ReplayJob, replay
+from percept_ros.types import Detections, FrameResult, SensorSet
 
 UNHURRIED_MS = 60_000.0
 LOG = "records"
 Progress = Callable[[int, int], None]
 
 
-def run_experiment(
-    config: Config, frames: Iterable[SensorSet], out: Path, progress: Progress, *, opener: OpenGroup | None = None
-) -> dict[str, Any]:
-    """Run the plan of ``config.experiment`` over frames and write the report into ``out``; returns its summary.
+class ExperimentRun:
+    """A pipeline that detects with a plan's groups; what ``percept replay`` runs over a bag, or ``process`` frame by frame.
 
     Nothing is cut off for being late and every shadow is waited for. opener: makes the groups' chains. Raises ConfigError
     without a plan.
     """
-    if not config.experiment.plan:
-        raise ConfigError("experiment.plan is empty: name the file of a plan")
-    settings = replace(config.experiment, watch_s=0.0, log=str(out / LOG), shadow_ms=UNHURRIED_MS)
-    budget = replace(config.budget, detect_ms=UNHURRIED_MS)
-    config = replace(config, experiment=replace(settings, plan=""), budget=budget)
-    detector = ExperimentDetector(settings, opener or group_opener(config, "thread"), wait=True, shadow_ms=UNHURRIED_MS)
-    said: list[str] = []
-    detector.on_change = said.append
-    published: Counter[str] = Counter()
-    pipeline = build_pipeline(
-        replace(config, detector=replace(config.detector, chain=("geometric",))), seed=0, isolation="thread"
-    )
+
+    def __init__(self, config: Config, out: Path, opener: OpenGroup | None = None) -> None:
+        if not config.experiment.plan:
+            raise ConfigError("experiment.plan is empty: name the file of a plan")
+        settings = replace(config.experiment, watch_s=0.0, log=str(out / LOG), shadow_ms=UNHURRIED_MS)
+        budget = replace(config.budget, detect_ms=UNHURRIED_MS)
+        config = replace(config, experiment=replace(settings, plan=""), budget=budget)
+        opener = opener or group_opener(config, "thread")
+        self._out, self._said = out, list[str]()
+        self._published: Counter[str] = Counter()
+        self.detector = ExperimentDetector(settings, opener, wait=True, shadow_ms=UNHURRIED_MS)
+        self.detector.on_change = self._said.append
+        plain = replace(config, detector=replace(config.detector, chain=("geometric",)))
+        self._pipeline = build_pipeline(plain, seed=0, isolation="thread")
+        try:
+            self.detector.load()
+            self._pipeline.exchange(self.detector).close()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def tracker(self) -> Tracker:
+        """That of the pipeline."""
+        return self._pipeline.tracker
+
+    def process(self, sensors: SensorSet, now_ns: int) -> FrameResult:
+        """Have the frame's group answer."""
+        result = self._pipeline.process(sensors, now_ns)
+        self._published[result.group] += 1
+        return result
+
+    def reset(self) -> None:
+        """Forget tracks (time jumped)."""
+        self._pipeline.reset()
+
+    def close(self) -> None:
+        """Close every group. Safe to call twice."""
+        self._pipeline.close()
+        self.detector.close()
+
+    def report(self) -> dict[str, Any]:
+        """Wait for the shadows and write the report; returns its summary. Before ``close``."""
+        self.detector.settle()
+        summary = write_report(self._out / LOG, self._out, state=self.detector.state)
+        return {**summary, "published": dict(self._published), "said": self._said}
+
+
+def run_experiment(
+    config: Config, frames: Iterable[SensorSet], out: Path, progress: Progress, *, opener: OpenGroup | None = None
+) -> dict[str, Any]:
+    """Run the plan of ``config.experiment`` over frames and write the report into ``out``; returns its summary."""
+    running = ExperimentRun(config, out, opener)
     try:
-        detector.load()
-        pipeline.exchange(detector).close()
         for done, sensors in enumerate(frames, 1):
-            published[pipeline.process(sensors, sensors.stamp_ns).group] += 1
+            running.process(sensors, sensors.stamp_ns)
             progress(done, 0)
-        detector.settle()
-        state = detector.state
+        return running.report()
     finally:
-        pipeline.close()
-        detector.close()
-    summary = write_report(out / LOG, out, state=state)
-    return {**summary, "published": dict(published), "said": said}
+        running.close()
+
+
+def run_recorded(job: ReplayJob, progress: Progress) -> dict[str, Any]:
+    """The same over a bag, as ``percept replay`` runs it: tracks.mcap beside the report, and what was refused in the summary.
+
+    Raises RecordingError for a bag that cannot be read at all or has no sensor.
+    """
+    reports: list[dict[str, Any]] = []
+
+    class Recorded(ExperimentRun):
+        def close(self) -> None:
+            if not reports and self.detector.state:
+                reports.append(self.report())
+            super().close()
+
+    summary = replay(job, progress, lambda config: Recorded(config, job.out)).summary
+    kept = ("frames_in", "frames_out", "modes", "drops", "damage", "lost_bytes", "ego_motion")
+    return {**reports[0], "bag": str(job.bag), "replay": {key: summary[key] for key in kept if key in summary}}
 
 
 class Slowed(DetectorChain):
