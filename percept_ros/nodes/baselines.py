@@ -26,6 +26,7 @@ from percept_ros.types import Mode
 _STEP_S = 10.0
 _SLOW_FRAMES = 3
 _KEPT_HOURS = 30 * 24
+_LATE = ("end_to_end", "queue_wait")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,32 @@ class Finding:
         """The best mode that should be used while it lasts: the next model when detection is what is slow."""
         slow = self.event.kind == "raised" and self.event.value > self.event.expected
         return Mode.FALLBACK_MODEL if slow and self.burning and self.stage == "detect" else Mode.FULL
+
+    @property
+    def sheds(self) -> bool:
+        """Whether work should be shed while it lasts: something else than detection makes frames late."""
+        slow = self.event.kind == "raised" and self.event.value > self.event.expected
+        late = self.event.metric in _LATE or self.event.metric.startswith(STAGE)
+        return slow and late and self.burning and self.stage != "detect"
+
+
+class Relief:
+    """What all standing findings ask for together. Told by the watch's thread, read by others."""
+
+    def __init__(self) -> None:
+        self._standing: dict[str, Finding] = {}
+        self.mode, self.sheds, self.turned = Mode.FULL, False, False
+        """turned: whether the last finding made it shed, or not any more."""
+
+    def take(self, finding: Finding) -> None:
+        """A figure left its baseline, or is back."""
+        if finding.event.kind == "raised":
+            self._standing[finding.event.metric] = finding
+        else:
+            self._standing.pop(finding.event.metric, None)
+        self.mode = max((one.asked for one in self._standing.values()), default=Mode.FULL)
+        before, self.sheds = self.sheds, any(one.sheds for one in self._standing.values())
+        self.turned = self.sheds is not before
 
 
 def open_baselines(
@@ -88,6 +115,7 @@ class BaselineWatch:
         limit_ms = telemetry.tier.limit_ns * 1e-6
         self.monitor = BaselineMonitor(self.store, settings, limits={"end_to_end": limit_ms, "queue_wait": 200.0})
         self.burn = BurnRate(config.availability, self.store.budget())
+        self.relief = Relief()
         self._begun: Totals | None = None
         self._interval = -1
         self._interval_s = 0.0
@@ -153,6 +181,7 @@ class BaselineWatch:
             stage = stage or (slowest_stage(slow[0]) if slow else "")
         finding = Finding(event, stage, traces, bool(self.burn.alerts(now_s)))
         self._say(finding)
+        self.relief.take(finding)
         self._on_finding(finding)
         return finding
 
@@ -190,6 +219,12 @@ class BaselineWatch:
         meter.gauge("percept_baseline_deviation_sigma", "mean of the last deviations", "figure", read=self._deviations)
         meter.gauge(
             "percept_baseline_raised", "1 while a figure is not what is usual for it", "figure", read=self._raised
+        )
+
+        meter.gauge(
+            "percept_shedding",
+            "1 while work should be shed: frames are unusually late, not by detection",
+            read=lambda: [((), float(self.relief.sheds))],
         )
 
     def _budget(self) -> Samples:

@@ -24,7 +24,7 @@ from percept_ros.detectors.experiment_metrics import tell_changes, watch_experim
 from percept_ros.errors import InputError, PerceptError, StampError, TransformError
 from percept_ros.health.probes import ProbeState
 from percept_ros.msg import ObstacleTrackArray
-from percept_ros.nodes.baselines import Finding, open_baselines
+from percept_ros.nodes.baselines import Finding, Relief, open_baselines
 from percept_ros.nodes.complaints import Complaints
 from percept_ros.nodes.component import Component
 from percept_ros.nodes.ego import EgoMotion
@@ -72,6 +72,7 @@ class FusionNode(Component):
         self.released_ns = 0
         """When the set that is being answered was released (monotonic); kept by the worker."""
         self.held = Mode.FULL
+        self.relief = Relief()
         self._probes = ProbeReport(self, self._probe_state)
         self.steering = FusionSteer(self)
         self._steer = SteerServer(self, self.steering.handle)
@@ -86,7 +87,8 @@ class FusionNode(Component):
         if self.recorder is not None:
             self.pipeline.watch_calls(self.recorder.call)
             watch_breakers(self.telemetry.meter, lambda: self.pipeline.breakers)
-        open_baselines(self.telemetry, held, self._on_finding)
+        watch = open_baselines(self.telemetry, held, self._on_finding)
+        self.relief = watch.relief if watch is not None and self.config.observe.baseline_acts else Relief()
         watch_experiment(lambda: self.pipeline.detector, self.telemetry.meter)
         tell_changes(self.pipeline.detector, self.get_logger().warning)
         self.pipeline.hold(self.held)
@@ -113,9 +115,11 @@ class FusionNode(Component):
         self._extrinsics = Extrinsics(self.config, self._transforms)
 
     def _on_finding(self, finding: Finding) -> None:
-        """Detect with the next model while detection is slower than usual and the error budget burns."""
-        if self.config.observe.baseline_acts:
-            self.pipeline.hold(max(self.held, finding.asked))
+        """While the error budget burns: detect with the next model if detection is slower than usual, else shed work."""
+        self.pipeline.hold(max(self.held, self.relief.mode))
+        if self.relief.turned:
+            said = "shedding work" if self.relief.sheds else "work is not shed any more"
+            self.get_logger().warning(f"{said}: {finding.event.metric} {finding.event.kind}, stage '{finding.stage}'")
 
     def apply(self, config: Config) -> None:
         """Live settings: those of experiments."""
@@ -220,7 +224,7 @@ class FusionNode(Component):
     def hold(self, best: Mode) -> None:
         """Use no better mode than ``best``, also after the next configure."""
         self.held = best
-        self.pipeline.hold(best)
+        self.pipeline.hold(max(best, self.relief.mode))
 
     def take_chain(self, chain: DetectorChain) -> DetectorChain:
         """Detect with ``chain`` from now on; returns the one before. Called between two sets."""
@@ -298,6 +302,8 @@ class FusionWorker:
 
     def _shadow(self) -> None:
         """Run the known frame through an engine when nothing else waits."""
+        if self._node.relief.sheds:
+            return
         if not self._leadership.leads or not self._inbox.is_empty or self._pipeline.detector.begun:
             return
         tested = self._slack.use()
@@ -378,8 +384,8 @@ class FusionWorker:
         released_ns = time.monotonic_ns()
         oldest_ns = self._node.now_ns() - int(self._config.fusion.max_lag_ms * 1e6)
         for released in ready:
-            if released is not ready[-1] and released.stamp_ns < oldest_ns:
-                self._complaints.count("fusion", "overrun")
+            if released is not ready[-1] and (released.stamp_ns < oldest_ns or self._node.relief.sheds):
+                self._complaints.count("fusion", "overrun" if released.stamp_ns < oldest_ns else "shed")
                 continue
             self._newest = released
             if self._leadership.may_answer(released.stamp_ns):

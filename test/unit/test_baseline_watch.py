@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 from percept_ros.config import ObserveConfig
-from percept_ros.nodes.baselines import BaselineWatch, Finding
+from percept_ros.health.baseline_monitor import BaselineEvent
+from percept_ros.nodes.baselines import BaselineWatch, Finding, Relief
 from percept_ros.observe.figures import figures, totals
 from percept_ros.observe.frames import FrameRecorder
 from percept_ros.observe.record import FrameRecord
@@ -102,3 +103,28 @@ def test_figures_of_an_interval(tmp_path: Path) -> None:
     assert round(made["stage/detect"], 6) == 30.0
     assert made["resident/fusion"] > 1.0
     assert "drops" not in made
+
+
+def finding(metric: str, stage: str, kind: str = "raised", *, burning: bool = True, value: float = 2.0) -> Finding:
+    return Finding(BaselineEvent(metric, kind, 0.0, value, 1.0, 3.0, False), stage, (), burning)
+
+
+def test_what_standing_findings_ask_for_together() -> None:
+    relief = Relief()
+    relief.take(finding("end_to_end", "detect"))
+    assert (relief.mode, relief.sheds) == (Mode.FALLBACK_MODEL, False)
+    relief.take(finding("queue_wait", "track"))
+    assert (relief.mode, relief.sheds) == (Mode.FALLBACK_MODEL, True)
+    relief.take(finding("resident/fusion", "track"))
+    relief.take(finding("resident/fusion", "track", "cleared"))
+    assert (relief.mode, relief.sheds) == (Mode.FALLBACK_MODEL, True), "one that is over takes back its own wish only"
+    relief.take(finding("queue_wait", "track", "adopted"))
+    relief.take(finding("end_to_end", "detect", "cleared"))
+    assert (relief.mode, relief.sheds) == (Mode.FULL, False)
+
+
+def test_nothing_is_shed_while_the_budget_holds_or_frames_became_quicker() -> None:
+    assert finding("stage/track", "track").sheds
+    assert not finding("stage/track", "track", burning=False).sheds
+    assert not finding("stage/track", "track", value=0.5).sheds
+    assert not finding("resident/fusion", "").sheds
