@@ -32,10 +32,18 @@ _OPTIONAL_ROS = {
     "launch_ros": "start the nodes with percept or ros2 run",
 }
 
+_ENGINES = {
+    "kernel": "models that are compiled libraries (.so)",
+    "scripted": "answers by a script, for tests and drills",
+}
+
 
 @app.command()
 def doctor(json: bool = typer.Option(False, "--json", help="one JSON object on standard output")) -> None:
-    """Report versions, ROS, engines, GPU, shared memory, real-time permissions and DDS settings.
+    """Say whether this machine can run perception, what is missing, and what to do about it.
+
+    Looks at ROS, the compiled kernels, engines, GPU, shared memory, real-time permissions and DDS settings. Nothing is changed.
+    Exit status 1: the pipeline cannot run here.
 
     Example: percept doctor --json
     """
@@ -158,7 +166,9 @@ def _dds() -> dict[str, Any]:
 
     receive = number("rmem_max")
     small = receive is not None and receive < 8 * 2**20
-    remedy = "large messages between machines: sysctl -w net.core.rmem_max=2147483647" if small else ""
+    remedy = (
+        "only for images or clouds over DDS between machines: sysctl -w net.core.rmem_max=33554432" if small else ""
+    )
     return {
         "rmw": os.environ.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp"),
         "domain_id": int(os.environ.get("ROS_DOMAIN_ID", "0") or 0),
@@ -191,18 +201,26 @@ def _print(report: dict[str, Any]) -> None:
         ),
         ("kernels", mark(report["kernels"]["available"]), report["kernels"]["reason"]),
     ]
-    rows += [(f"engine {n}", mark(e["available"]), e["reason"] or e["detail"]) for n, e in report["engines"].items()]
+    for name, found in report["engines"].items():
+        rows.append(
+            (f"engine {name}", mark(found["available"]), found["reason"] or found["detail"] or _ENGINES.get(name, ""))
+        )
     rt, shm, dds = report["real_time"], report["shared_memory"], report["dds"]
     rows += [
         ("GPU", mark(report["gpu"]["available"]), report["gpu"]["reason"]),
         ("shared memory", mark(shm["enough"]), f"{shm['free_mb']} MB free in /dev/shm"),
-        ("SCHED_FIFO", mark(rt["sched_fifo"]), f"memory locking: {mark(rt['memory_locking'])}"),
+        ("real-time scheduling", mark(rt["sched_fifo"]), f"memory locking: {mark(rt['memory_locking'])}"),
         ("DDS", dds["rmw"], f"domain {dds['domain_id']}, discovery {dds['discovery']}, rmem_max {dds['rmem_max']}"),
     ]
+    optional = ros["optional"].items()
+    rows += [(f"ROS {name}", "yes", "optional") for name, found in optional if found["available"]]
     rows += [
-        (f"ROS {name}", mark(found["available"]), "" if found["available"] else f"optional: {found['without']}")
-        for name, found in ros["optional"].items()
+        (f"ROS {name}", "-", f"not needed: {found['without']}") for name, found in optional if not found["available"]
     ]
     emit_table("percept doctor", ("what", "found", "detail"), rows)
+    answer = (
+        "this machine can run perception" if report["ok"] else "perception cannot run here: see the rows that say no"
+    )
+    sys.stdout.write(f"{answer}\n")
     for remedy in report["remedies"]:
-        sys.stdout.write(f"to do: {remedy}\n")
+        sys.stdout.write(f"{'worth doing' if report['ok'] else 'to do'}: {remedy}\n")

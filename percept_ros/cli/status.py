@@ -11,10 +11,18 @@ from percept_ros.cli.output import emit_json
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
-EXAMPLE = (
-    "Example:  percept status          live table, Ctrl-C ends it          "
-    "percept status --json          percept status set-mode GEOMETRIC          percept status reload-model lidar_pillars"
-)
+EXAMPLE = """\b
+Examples:
+  percept status                              live table, Ctrl-C ends it
+  percept status --once                       the same, once
+  percept status set-mode GEOMETRIC           no network any more; "set-mode auto" sets it free
+  percept status reload-model lidar_pillars   the model's files were replaced
+  percept status --namespace car2 pause       options come before the command
+
+\b
+Modes, best first: FULL, REDUCED, LIDAR_ONLY, CAMERA_ONLY, FALLBACK_MODEL,
+GEOMETRIC, COASTING, STALE; docs/ladder.md says what each means, docs/health.md
+what the checks look at. Exit status 1: refused; 2: nobody is there."""
 NAMESPACE = typer.Option("percept", help="Namespace of the nodes.")
 WAIT = typer.Option(10.0, min=0.1, help="Seconds to wait for the nodes.")
 JSON = typer.Option(False, "--json", help="Print one JSON object.")
@@ -29,7 +37,10 @@ def status(
     once: bool = typer.Option(False, help="Print the table once."),
     json: bool = JSON,
 ) -> None:
-    """Show how perception and its nodes are doing. With pause, resume, set-mode or reload-model: steer them."""
+    """Show how perception and its nodes are doing: mode and its cause, health, latency, drops. With a command: steer them.
+
+    The nodes must run in the same ROS_DOMAIN_ID; steering needs the supervisor among them.
+    """
     context.obj = (namespace, wait, json)
     if context.invoked_subcommand is None:
         _look(namespace, wait, once, json)
