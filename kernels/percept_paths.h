@@ -10,3 +10,31 @@
 PERCEPT_API int32_t percept_paths(const double *boxes, const double *velocity, const double *turn_radps,
                                   const double *straight, const uint8_t *own, const double *share, const float *learned,
                                   int64_t tracks, int64_t steps, double step_s, double least_m, double *paths);
+
+// What every expert foretells, in one pass. window (tracks, 2, width) float32 displacements a step, newest last; age (tracks,)
+// float32 displacements seen; groups (tracks,) in [0, kinds); here (tracks, 7) boxes; velocity and turn_radps as above.
+// learned_at (tracks, marks, 2) float32 offsets of the network after times (marks,) s. spans (count,) >= 1 of the straight
+// experts; the tracker's own motion comes last. limits (3, kinds): least and most noise, most step.
+// straight (count + 1, tracks, 2) m/s; said (marks, count + 2, tracks, 2) positions, the network's first; familiar (tracks,)
+// share in [0, 1] (core/path_gate.py, familiarity). Returns 0, < 0 on bad arguments.
+PERCEPT_API int32_t percept_path_experts(const float *window, const float *age, const int64_t *groups, const double *here,
+                                         const double *velocity, const double *turn_radps, const float *learned_at,
+                                         const double *times, const int64_t *spans, const double *limits, int64_t tracks,
+                                         int64_t width, int64_t marks, int64_t count, int64_t kinds, double step_s,
+                                         double *straight, double *said, double *familiar);
+
+// How far off promises were. keys and groups (promised,) of tracks, said (experts, promised, 2) positions; sorted (present,)
+// ascending keys of the tracks that are here, order (present,) their rows in position (rows, 2). usual (kinds,) in
+// [0, experts): the expert that others are compared with. Adds up into count (kinds,), and sums, over (error less the usual
+// one's) and squares (of that), each (experts, kinds). Promises of absent tracks and of no number are left out.
+// Returns 0, < 0 on bad arguments.
+PERCEPT_API int32_t percept_path_judge(const uint64_t *keys, const int64_t *groups, const double *said, int64_t promised,
+                                       const uint64_t *sorted, const int64_t *order, int64_t present, const double *position,
+                                       int64_t rows, const int64_t *usual, int64_t experts, int64_t kinds, double *count,
+                                       double *sums, double *over, double *squares);
+
+// One sigma along paths: of the network (tracks, stride) float32, at least least_m, where share (tracks,) >= 0.5; elsewhere
+// sqrt(position + t^2 speed) of the variances position and speed (tracks,) at times (steps,). spread (tracks, steps).
+PERCEPT_API int32_t percept_path_spread(const float *sigma, const double *share, const double *position, const double *speed,
+                                        const double *times, int64_t tracks, int64_t steps, int64_t stride, double least_m,
+                                        double *spread);

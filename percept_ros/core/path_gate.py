@@ -79,7 +79,7 @@ def familiarity(windows: Reals, ages: Reals, groups: I64, limits: Mapping[str, F
     windows: (N, W, 2) displacements a step, metres. ages: (N,) displacements seen. limits: group name -> ranges; a group
     without ranges is unfamiliar. Noise that is not known yet is taken as familiar.
     """
-    least, most, step_m = _limits(limits)[:, groups]
+    least, most, step_m = limits_of(limits)[:, groups]
     noise = jitter(windows, ages)
     mean = mean_velocity(windows, 5)
     over = np.maximum(noise / most, np.hypot(mean[:, 0], mean[:, 1]) / step_m)
@@ -87,7 +87,7 @@ def familiarity(windows: Reals, ages: Reals, groups: I64, limits: Mapping[str, F
     return _falling(np.maximum(over, under), 1.0, 3.0)
 
 
-def _limits(limits: Mapping[str, Familiar]) -> F64:
+def limits_of(limits: Mapping[str, Familiar]) -> F64:
     """(3, G) least and most noise and most step; a group without ranges fits nothing."""
     nothing = (np.inf, 1e-9, 1e-9)
     rows = [astuple(limits[name]) if name in limits else nothing for name in GROUPS]

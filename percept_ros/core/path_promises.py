@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from percept_ros.core.path_gate import MARKS, SkillGate
+from percept_ros.core.path_score import score
 from percept_ros.core.track_rows import U64, TrackRows
 from percept_ros.types import F64, I64
 
@@ -37,10 +38,10 @@ class Promises:
         return np.clip(np.array(wanted, np.int64), 1, steps) - 1
 
     def add(self, stamp_ns: int, times_s: F64, keys: U64, groups: I64, said_m: F64) -> None:
-        """Keep positions (E, N, M, 2) foretold at ``stamp_ns`` for ``times_s`` (M,) later."""
+        """Keep positions (M, E, N, 2) foretold at ``stamp_ns`` for ``times_s`` (M,) later."""
         for mark, waiting in enumerate(self._waiting):
             due_ns = stamp_ns + round(float(times_s[mark]) * 1e9)
-            waiting.append(_Promise(due_ns, keys, groups, said_m[:, :, mark]))
+            waiting.append(_Promise(due_ns, keys, groups, said_m[mark]))
 
     def judge(self, gate: SkillGate, stamp_ns: int, here: TrackRows, position_m: F64) -> None:
         """Tell the gate how far off the promises due now were, of tracks ``here`` at ``position_m`` (N, 2)."""
@@ -57,8 +58,5 @@ class Promises:
 
 
 def _compare(gate: SkillGate, promise: _Promise, here: TrackRows, position_m: F64, mark: int) -> None:
-    now = here.find(promise.keys)
-    off = promise.said_m - position_m[now]
-    errors = np.sqrt((off * off).sum(axis=2))
-    known = (now >= 0) & np.isfinite(errors.sum(axis=0))
-    gate.judge(promise.groups[known], errors[:, known], mark)
+    found = score(promise.keys, promise.groups, promise.said_m, here, position_m, gate.usual)
+    gate.judged(mark, found.count, found.sums_m, found.over_m, found.squares_m2)

@@ -12,7 +12,9 @@ import numpy as np
 from percept_ros.config import PredictionConfig
 from percept_ros.types import F64, U8, Bool, Forecasts, ObjectClass, PredictionMethod, Tracks
 
-_LONG_HORIZON = (ObjectClass.PEDESTRIAN, ObjectClass.BICYCLE)
+_GOES_FAR = np.isin(np.array(ObjectClass), (ObjectClass.PEDESTRIAN, ObjectClass.BICYCLE))
+_TURNS = ~np.isin(np.array(ObjectClass), (ObjectClass.PEDESTRIAN, ObjectClass.UNKNOWN))
+"""(C,) by ``ObjectClass``: predicted to the long horizon; predicted with a turn rate."""
 
 
 def predict_classical(tracks: Tracks, config: PredictionConfig) -> Forecasts:
@@ -40,7 +42,7 @@ def classical_method(turn_radps: F64) -> U8:
 
 def horizon_steps(tracks: Tracks, config: PredictionConfig) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """(N,) number of path points of each track, by its class."""
-    far = np.isin(tracks.class_ids, _LONG_HORIZON)
+    far = _GOES_FAR[tracks.class_ids]
     horizon = np.where(far, config.pedestrian_horizon_s, config.vehicle_horizon_s)
     return np.maximum(1, np.rint(horizon / config.step_s)).astype(np.int64)
 
@@ -48,8 +50,7 @@ def horizon_steps(tracks: Tracks, config: PredictionConfig) -> np.ndarray[tuple[
 def turn_rates(tracks: Tracks, config: PredictionConfig) -> F64:
     """(N,) turn rate that a track is predicted with, rad/s: 0 for those that go straight on."""
     fast = np.hypot(tracks.velocity_mps[:, 0], tracks.velocity_mps[:, 1]) >= config.turn_speed_mps
-    walks = np.isin(tracks.class_ids, (ObjectClass.PEDESTRIAN, ObjectClass.UNKNOWN))
-    turning: Bool = fast & ~walks & (np.abs(tracks.yaw_rate_radps) > 1e-3)
+    turning: Bool = fast & _TURNS[tracks.class_ids] & (np.abs(tracks.yaw_rate_radps) > 1e-3)
     most = config.max_yaw_rate_radps
     return np.where(turning, np.clip(tracks.yaw_rate_radps, -most, most), 0.0)
 
@@ -82,10 +83,16 @@ def wrapped(angle_rad: F64) -> F64:
 
 def path_sigma(tracks: Tracks, times_s: F64) -> F64:
     """(N, T) one-sigma position error an axis along the path."""
-    position = 0.5 * (tracks.pose_covariance[:, 0, 0] + tracks.pose_covariance[:, 1, 1])
-    speed = 0.5 * (tracks.twist_covariance[:, 0, 0] + tracks.twist_covariance[:, 1, 1])
+    position, speed = position_and_speed_variance(tracks)
     sigma: F64 = np.sqrt(position[:, None] + speed[:, None] * times_s**2)
     return sigma
+
+
+def position_and_speed_variance(tracks: Tracks) -> tuple[F64, F64]:
+    """(N,) m^2 and (N,) (m/s)^2 an axis, mean of x and y."""
+    position = 0.5 * (tracks.pose_covariance[:, 0, 0] + tracks.pose_covariance[:, 1, 1])
+    speed = 0.5 * (tracks.twist_covariance[:, 0, 0] + tracks.twist_covariance[:, 1, 1])
+    return position, speed
 
 
 def extrapolate(tracks: Tracks, ahead_ns: int) -> Tracks:

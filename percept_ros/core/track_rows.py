@@ -17,16 +17,16 @@ def keys_of(ids: U8) -> U64:
 
 
 class TrackRows:
-    """Rows of tracks by key. keys: (N,) of ``keys_of``."""
+    """Rows of tracks by key. keys: (N,) of ``keys_of``; sorted: (N,) the same, ascending; order: (N,) rows of these."""
 
     def __init__(self, keys: U64) -> None:
         self.keys = keys
-        self._order = np.argsort(keys)
-        self._sorted = keys[self._order]
+        self.order = np.argsort(keys)
+        self.sorted = keys[self.order]
 
     def find(self, keys: U64) -> I64:
         """(M,) row of each key, -1 where it is not there."""
-        if not len(self._sorted):
+        if not len(self.sorted):
             return np.full(len(keys), -1, np.int64)
-        place = np.minimum(np.searchsorted(self._sorted, keys), len(self._sorted) - 1)
-        return np.where(self._sorted[place] == keys, self._order[place], -1).astype(np.int64)
+        place = np.minimum(np.searchsorted(self.sorted, keys), len(self.sorted) - 1)
+        return np.where(self.sorted[place] == keys, self.order[place], -1).astype(np.int64)

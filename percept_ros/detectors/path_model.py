@@ -57,7 +57,9 @@ class PathState:
         return self.age[:, 0]
 
     def take(self, rows: I64 | Bool) -> PathState:
-        """A copy of the chosen rows."""
+        """The chosen rows: a copy, or this very state when all are chosen in order."""
+        if len(rows) == len(self.age) and rows.dtype != np.bool_ and np.array_equal(rows, np.arange(len(rows))):
+            return self
         return PathState(self.window[rows], self.age[rows], self.hidden[rows], self.cell[rows])
 
 

@@ -16,14 +16,15 @@ import numpy as np
 from percept_ros.config import PredictionConfig
 from percept_ros.core.path_compose import at_times, shifted
 from percept_ros.core.path_features import GROUP_OF_CLASS, Reals
-from percept_ros.core.path_gate import TOLD, SkillGate, familiarity, straight_steps
+from percept_ros.core.path_gate import TOLD, SkillGate, familiarity, limits_of
 from percept_ros.core.path_kernel import blended_paths
 from percept_ros.core.path_promises import Promises
+from percept_ros.core.path_score import foretold
+from percept_ros.core.path_score import spread as path_spread
 from percept_ros.core.prediction import (
     classical_method,
-    ctrv_paths,
     horizon_steps,
-    path_sigma,
+    position_and_speed_variance,
     predict_classical,
     turn_rates,
 )
@@ -95,6 +96,7 @@ class PathPredictor:
         self._memory: _Memory | None = None
         self._promises = Promises(config.vehicle_horizon_s, round(0.3 * config.step_s * 1e9))
         self._gate = SkillGate()
+        self._limits = limits_of({})
         self.faults: Counter[str] = Counter()
 
     def load(self) -> None:
@@ -107,6 +109,7 @@ class PathPredictor:
         """Forget how the predictors have done; the model's priors count again."""
         if self.model is not None:
             self._gate = SkillGate(self.model.output.skill, self.model.output.priors)
+            self._limits = limits_of(self.model.output.familiar)
 
     def reset(self, ids: U8 | None = None) -> None:
         """Forget the state of the named tracks, ids (M, 16), or of all (key frame, scene cut, time jump)."""
@@ -185,15 +188,26 @@ class PathPredictor:
         return answer
 
     def _answer(self, model: PathModel, answer: PathAnswer, scene: _Scene) -> Forecasts:
-        step_s, windows = model.input.step_s, answer.state.windows
+        step_s, state, tracks = model.input.step_s, answer.state, scene.tracks
         learned = at_times(answer.offsets_m, step_s, scene.times_s)
-        straight = straight_steps(windows, scene.tracks.velocity_mps * step_s, answer.state.ages) / step_s
-        self._promise(scene, learned, straight)
+        at = self._promises.points(self._config.step_s, len(scene.times_s))
+        told = foretold(
+            state.window,
+            state.age,
+            scene.groups,
+            tracks.boxes,
+            tracks.velocity_mps,
+            scene.turn_radps,
+            learned[:, at].astype(np.float32),
+            scene.times_s[at],
+            self._limits,
+            step_s,
+        )
+        self._promises.add(tracks.stamp_ns, scene.times_s[at], scene.rows.keys, scene.groups, told.said_m)
         chosen = self._gate.straight(scene.groups)
-        share = familiarity(windows, answer.state.ages, scene.groups, model.output.familiar)
-        share = np.where(scene.usable, share * self._gate.share(scene.groups), 0.0)
+        share = np.where(scene.usable, told.familiar * self._gate.share(scene.groups), 0.0)
         sigma = at_times(answer.sigma_m[..., None], step_s, scene.times_s)[..., 0]
-        mean = straight[chosen - 1, np.arange(len(chosen))]
+        mean = told.straight_mps[chosen - 1, np.arange(len(chosen))]
         return self._blend(scene, learned, share, sigma, (mean, chosen == TOLD), PredictionMethod.NETWORK)
 
     def _roll_on(self, model: PathModel, scene: _Scene) -> Forecasts:
@@ -237,21 +251,11 @@ class PathPredictor:
             self._config.step_s,
         )
         mostly = share >= 0.5
-        spread = np.where(mostly[:, None], np.maximum(sigma, 1e-3), path_sigma(tracks, scene.times_s))
+        spread = path_spread(sigma, share, *position_and_speed_variance(tracks), scene.times_s)
         label = np.where(own, classical_method(scene.turn_radps), np.uint8(PredictionMethod.CONSTANT_VELOCITY))
         label = np.where(mostly, np.uint8(method), label).astype(np.uint8)
         sure = np.ones((len(tracks), 1))
         return Forecasts(self._config.step_s, paths[:, None], sure, spread[:, None], scene.steps, label)
-
-    def _promise(self, scene: _Scene, learned: Reals, straight_mps: F64) -> None:
-        """Note where every expert sees the tracks later."""
-        at = self._promises.points(self._config.step_s, len(scene.times_s))
-        tracks, times = scene.tracks, scene.times_s[at]
-        here = tracks.boxes[:, None, :2]
-        said = here + np.concatenate([learned[None, :, at], straight_mps[:, :, None] * times[:, None]])
-        own = ctrv_paths(tracks.boxes[:, :2], tracks.velocity_mps, tracks.boxes[:, 6], scene.turn_radps, times)
-        said[TOLD] = own[..., :2]
-        self._promises.add(tracks.stamp_ns, times, scene.rows.keys, scene.groups, said)
 
 
 def _remembered(memory: _Memory, keys: U64, position_m: F64) -> tuple[PathState, Bool, F64]:

@@ -30,11 +30,13 @@ from percept_ros.core.path_gate import (
     SkillGate,
     SkillSettings,
     familiarity,
+    limits_of,
     straight_steps,
 )
 from percept_ros.core.path_kernel import blended_paths
 from percept_ros.core.path_promises import Promises
 from percept_ros.core.path_ridge import apply_ridge, fit_ridge, normal_equations, prior_weights
+from percept_ros.core.path_score import foretold, score, spread
 from percept_ros.core.prediction import ctrv_paths, wrapped
 from percept_ros.core.track_rows import TrackRows, keys_of
 from percept_ros.types import ObjectClass
@@ -235,8 +237,8 @@ def test_promises_are_judged_when_they_are_due_and_only_then() -> None:
     rows = TrackRows(keys_of(ids))
     at = promises.points(0.1, 30)
     assert at.tolist() == [9, 19, 29]
-    said = np.zeros((len(EXPERTS), 2, 3, 2))
-    said[NETWORK, :, :, 0] = 3.0
+    said = np.zeros((3, len(EXPERTS), 2, 2))
+    said[:, NETWORK, :, 0] = 3.0
     promises.add(0, np.array([1.0, 2.0, 3.0]), rows.keys, np.zeros(2, np.int64), said)
     promises.judge(gate, 500_000_000, rows, np.zeros((2, 2)))
     assert gate.evidence[0, VEHICLE] == 0
@@ -270,6 +272,55 @@ def test_values_at_other_times_lie_on_straight_lines() -> None:
 def test_a_shifted_path_starts_where_it_has_come_to() -> None:
     offsets = np.array([[[1.0, 0.0], [2.0, 1.0], [3.0, 4.0]]])
     assert shifted(offsets, 0.1, 0.1, np.array([0.1, 0.2]))[0].tolist() == [[1, 1], [2, 4]]
+
+
+def test_what_is_foretold_equals_numpy() -> None:
+    rng, count, width, times = np.random.default_rng(9), 60, 19, np.array([1.0, 2.0, 3.0])
+    window = rng.normal(0.5, 0.1, (count, 2, width)).astype(np.float32)
+    age = rng.integers(1, 40, (count, 1)).astype(np.float32)
+    groups, boxes = rng.integers(0, 3, count), rng.normal(size=(count, 7))
+    velocity, turn = rng.normal(size=(count, 2)), np.where(rng.random(count) < 0.5, 0.0, rng.normal(0, 0.4, count))
+    learned = rng.normal(size=(count, 3, 2)).astype(np.float32)
+    limits = {"car": Familiar(0.01, 0.02, 1.0), "pedestrian": Familiar(0.05, 0.2, 0.3)}
+    found = foretold(window, age, groups, boxes, velocity, turn, learned, times, limits_of(limits), 0.1)
+    windows = np.swapaxes(window, 1, 2)
+    straight = straight_steps(windows, velocity * 0.1, age[:, 0]) / 0.1
+    np.testing.assert_allclose(found.straight_mps, straight, atol=1e-9)
+    np.testing.assert_allclose(found.familiar, familiarity(windows, age[:, 0], groups, limits), atol=1e-5)
+    here = boxes[:, None, :2]
+    said = here + np.concatenate([learned[None], straight[:, :, None] * times[:, None]])
+    said[TOLD] = ctrv_paths(boxes[:, :2], velocity, boxes[:, 6], turn, times)[..., :2]
+    np.testing.assert_allclose(found.said_m, np.moveaxis(said, 2, 0), atol=1e-6)
+    with pytest.raises(ValueError, match="refused"):
+        foretold(window, age, groups + 3, boxes, velocity, turn, learned, times, limits_of(limits), 0.1)
+
+
+def test_scores_equal_numpy() -> None:
+    rng = np.random.default_rng(10)
+    ids = rng.integers(0, 256, (50, 16), np.uint8)
+    keys, here = keys_of(ids[:40]), TrackRows(keys_of(ids[10:]))
+    groups, usual = rng.integers(0, 3, 40), np.array([1, 3, 5])
+    said, now = rng.normal(size=(len(EXPERTS), 40, 2)), rng.normal(size=(40, 2))
+    now[7] = np.nan
+    found = score(keys, groups, said, here, now, usual)
+    row = here.find(keys)
+    errors = np.linalg.norm(said - now[row], axis=2)
+    known = (row >= 0) & (row != 7)
+    over = errors - errors[usual[groups], np.arange(40)]
+    for group in range(3):
+        mine = known & (groups == group)
+        assert found.count[group] == mine.sum()
+        np.testing.assert_allclose(found.sums_m[:, group], errors[:, mine].sum(axis=1))
+        np.testing.assert_allclose(found.over_m[:, group], over[:, mine].sum(axis=1), atol=1e-12)
+        np.testing.assert_allclose(found.squares_m2[:, group], (over[:, mine] ** 2).sum(axis=1), atol=1e-12)
+    with pytest.raises(ValueError, match="promises"):
+        score(keys, groups, said[:, :3], here, now, usual)
+
+
+def test_sigma_is_the_networks_where_it_has_half_a_share() -> None:
+    sigma = np.array([[0.5, 0.0, 9.0], [0.5, 0.6, 9.0]], np.float32)
+    found = spread(sigma, np.array([0.5, 0.4]), np.array([1.0, 0.0]), np.array([1.0, 4.0]), np.array([1.0, 2.0]))
+    assert found.tolist() == [[0.5, 1e-3], [2.0, 4.0]]
 
 
 def blend_one(offsets: list[tuple[float, float]], yaw: float) -> np.ndarray:
