@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from percept_ros.core.path_features import GROUPS
 from percept_ros.core.path_gate import EXPERTS, SPANS
@@ -56,8 +57,9 @@ def foretold(
     kinds, learned = np.ascontiguousarray(groups, np.int64), np.ascontiguousarray(learned_m, np.float32)
     if window.shape[:2] != (count, 2) or age.size != count or learned.shape != (count, marks, 2) or len(boxes) != count:
         raise ValueError(f"{count} tracks, but windows {window.shape}, ages {age.shape}, learned {learned.shape}")
+    given: list[npt.NDArray[Any]] = [*floats, kinds, *reals[:3], learned, reals[3], _SPANS, reals[4]]
     code = _experts()(
-        *(pointer(a) for a in (*floats, kinds, *reals[:3], learned, reals[3], _SPANS, reals[4])),
+        *map(pointer, given),
         *(count, window.shape[2], marks, len(SPANS), limits.shape[1], step_s),
         *map(pointer, (found.straight_mps, found.said_m, found.familiar)),
     )
