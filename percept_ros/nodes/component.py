@@ -163,7 +163,13 @@ class Component(LifecycleNode):
             except Exception as exc:
                 outcome = self._failed(step, exc)
         self._running, self._held = ExitStack(), ExitStack()
+        self._forget_entities()
         return outcome
+
+    def _forget_entities(self) -> None:
+        """rclpy's callback groups keep a weak reference to everything that was ever made, also when it is gone."""
+        entities = self.default_callback_group.entities
+        entities.difference_update([entity for entity in list(entities) if entity() is None])
 
     def _failed(self, step: str, exc: Exception) -> TransitionCallbackReturn:
         self.get_logger().error(f"{self.get_name()}: {step} failed: {exc}\n{traceback.format_exc()}")

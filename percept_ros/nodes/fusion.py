@@ -101,14 +101,14 @@ class FusionNode(Component):
         self._markers = self.create_lifecycle_publisher(MarkerArray, f"{self.output}/markers", TRACK_QOS)
         self._status_markers = self.create_lifecycle_publisher(MarkerArray, "~/status_markers", LATCHED_QOS)
         for publisher in (self._tracks, self._markers, self._status_markers):
-            held.callback(self.destroy_publisher, publisher)
+            held.callback(self.destroy_lifecycle_publisher, publisher)
         self._marker_maker = TrackMarkers()
         self._foreign = [
             (self.create_lifecycle_publisher(kind, topic, TRACK_QOS), make)
             for topic, (kind, make) in available_outputs().items()
         ]
         for publisher, _ in self._foreign:
-            held.callback(self.destroy_publisher, publisher)
+            held.callback(self.destroy_lifecycle_publisher, publisher)
         self._transforms = open_transforms(self)
         if self._transforms is not None:
             held.callback(self._transforms.close)

@@ -40,7 +40,7 @@ class LidarNode(Component):
         self.complaints = Complaints(self.get_logger())
         self._encoder = HandleEncoder()
         self._publisher = self.create_lifecycle_publisher(FrameReady, "~/frame", HANDLE_QOS)
-        held.callback(self.destroy_publisher, self._publisher)
+        held.callback(self.destroy_lifecycle_publisher, self._publisher)
         self._ring = held.enter_context(RingWriter(_ring_name(self), slots=_SLOTS, headroom=0.25))
         telemetry = node_telemetry(self, self.config.observe, self.complaints, held, port_offset=1)
         watch_rings(telemetry.meter, lambda: {LIDAR: self._ring.counters})
