@@ -26,6 +26,9 @@ def main() -> None:
 
     prepare()
     lap("prepare worker")
+    from percept_ros.nodes.main import lean_imports
+
+    lean_imports()
     import rclpy
 
     lap("import rclpy")
@@ -38,9 +41,10 @@ def main() -> None:
     lap("make nodes")
     from percept_ros.build import build_pipeline
     from percept_ros.nodes import parameters
+    from percept_ros.nodes.later_paths import without_path_model
 
     config = next(parameters.read(node) for node in nodes if node.get_name() == "fusion")
-    pipeline = build_pipeline(config)
+    pipeline = build_pipeline(without_path_model(config))
     lap("load detectors")
     print(json.dumps(stages), flush=True)
     pipeline.close()

@@ -16,7 +16,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "errors": frozenset(),
     "settings": frozenset({"errors"}),
     "native": frozenset({"errors"}),
-    "wire": frozenset({"types"}),
+    "wire": frozenset({"types", "native"}),
     "share": frozenset({"errors"}),
     "config": BASE,
     "core": BASE | {"config"},

@@ -9,7 +9,6 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from percept_ros.nodes import parameters
-from percept_ros.nodes.camera import CameraNode
 from percept_ros.nodes.fusion import FusionNode
 from percept_ros.nodes.lidar import LidarNode
 from percept_ros.nodes.names import CAMERA_PREFIX as PREFIX
@@ -22,7 +21,16 @@ def make() -> Sequence[Any]:
     names = parameters.camera_names(scout)
     scout.destroy_node()
     direct = FusionNode()
-    sensors: list[Any] = [CameraNode(PREFIX + name) for name in names]
+    sensors: list[Any] = _cameras(names)
     managed = [PREFIX + name for name in names] + ["lidar", "fusion"]
     supervisor = Supervisor(parameter_overrides=[Parameter("nodes", value=managed)])
     return [*sensors, LidarNode(), direct, supervisor]
+
+
+def _cameras(names: Sequence[str]) -> list[Any]:
+    """A node for each camera. Without any, what decodes images is not imported either."""
+    if not names:
+        return []
+    from percept_ros.nodes.camera import CameraNode
+
+    return [CameraNode(PREFIX + name) for name in names]

@@ -16,7 +16,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import psutil
 import yaml
 
 from percept_ros.config import Config
@@ -261,6 +260,8 @@ def _hurry(pid: int) -> None:
 
 def _hurry_children(pid: int) -> None:
     """The same for what it has started already (the blank worker of a spare)."""
+    import psutil
+
     with contextlib.suppress(psutil.Error):
         for child in psutil.Process(pid).children():
             _hurry(child.pid)

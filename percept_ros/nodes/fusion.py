@@ -32,6 +32,7 @@ from percept_ros.nodes.extrinsics import Extrinsics
 from percept_ros.nodes.foreign import available_outputs
 from percept_ros.nodes.fusion_steer import FusionSteer
 from percept_ros.nodes.inbox import Inbox, pause_s
+from percept_ros.nodes.later_paths import load_paths, without_path_model
 from percept_ros.nodes.leadership import Leadership
 from percept_ros.nodes.markers import TrackMarkers, status_marker
 from percept_ros.nodes.names import CAMERA_PREFIX, LIDAR
@@ -81,7 +82,9 @@ class FusionNode(Component):
         """Models, publishers, transforms."""
         self.complaints = Complaints(self.get_logger())
         self.telemetry = node_telemetry(self, self.config.observe, self.complaints, held)
+        use_paths = load_paths(self.config, held, self.get_logger().error)
         self.pipeline = held.enter_context(self._build())
+        use_paths(self.pipeline)
         self.lease = self._open_lease(held)
         self.recorder = FrameRecorder(self.telemetry) if self.telemetry.enabled else None
         if self.recorder is not None:
@@ -126,7 +129,7 @@ class FusionNode(Component):
         self.pipeline.detector.configure(config.experiment)
 
     def _build(self) -> Pipeline:
-        return build_pipeline(self.config)
+        return build_pipeline(without_path_model(self.config))
 
     def _open_lease(self, held: ExitStack) -> Lease | None:
         """The right to publish, where a standby is configured."""

@@ -19,7 +19,6 @@ from sensor_msgs.msg import CameraInfo, PointCloud2
 from percept_ros.config import Config
 from percept_ros.errors import CalibrationError, InputError
 from percept_ros.msg import FrameReady
-from percept_ros.nodes.camera_input import CameraInput, image_type, info_topic
 from percept_ros.nodes.complaints import Complaints
 from percept_ros.nodes.convert import calibration, stamp_ns
 from percept_ros.nodes.extrinsics import Extrinsics
@@ -71,12 +70,16 @@ class DirectSources:
     ) -> None:
         self._node, self._config, self._extrinsics, self._complaints = node, config, extrinsics, complaints
         self._lidar = LidarInput(config, extrinsics, complaints, pose_at)
+        from percept_ros.nodes.camera_input import CameraInput  # OpenCV, which nodes that read rings do without
+
         self._cameras = {name: CameraInput(name, camera) for name, camera in config.cameras.items()}
         for name, camera_input in self._cameras.items():
             camera_input.on_lost = partial(complaints.count, name)
 
     def start(self, running: ExitStack, inbox: Inbox) -> None:
         """See Sources."""
+        from percept_ros.nodes.camera_input import image_type, info_topic
+
         wanted: list[tuple[type, str, QoSProfile, Callable[[Any], None]]] = [
             (PointCloud2, self._config.lidar.topic, SENSOR_QOS, _into(inbox, LIDAR))
         ]
