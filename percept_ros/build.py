@@ -10,7 +10,6 @@ from percept_ros.config import Config
 from percept_ros.core.tracking import Tracker
 from percept_ros.detectors.chain import DetectorChain
 from percept_ros.detectors.detector import Detector, ImageDetector
-from percept_ros.detectors.learned import WITH_CAMERAS
 from percept_ros.detectors.open import GEOMETRIC
 from percept_ros.detectors.predictor import PathPredictor
 from percept_ros.errors import ModelError
@@ -130,8 +129,12 @@ def make_detector(
 
 def looks_at_images(name: str) -> bool:
     """Whether the model called ``name`` takes camera images (False for one that cannot be read: loading will say why)."""
+    if name == GEOMETRIC:
+        return False
+    from percept_ros.detectors.learned import WITH_CAMERAS  # OpenCV, which a chain without networks does without
+
     try:
-        return name != GEOMETRIC and load_manifest(find_model(name)).preprocess.kind == WITH_CAMERAS
+        return load_manifest(find_model(name)).preprocess.kind == WITH_CAMERAS
     except ModelError:
         return False
 
