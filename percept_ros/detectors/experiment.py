@@ -13,14 +13,14 @@ from typing import Any
 
 from percept_ros.config import ExperimentConfig
 from percept_ros.detectors.chain import DetectorChain
+from percept_ros.detectors.experiment_judge import Judge, experiment_state
 from percept_ros.detectors.experiment_log import ANSWER, ExperimentLog, Record
-from percept_ros.detectors.experiment_plan import PlanFile, remember_stop, stopped_before
+from percept_ros.detectors.experiment_plan import PlanFile, stopped_before
 from percept_ros.detectors.experiment_setup import OpenGroup, Setup, prepare
 from percept_ros.detectors.experiment_shadow import ShadowFrame
 from percept_ros.detectors.shadow import Subject
 from percept_ros.errors import InferenceError, ModelError, PerceptError, WorkerDied
 from percept_ros.inference.experiment import Plan, route
-from percept_ros.inference.experiment_canary import CanaryTest
 from percept_ros.types import Detections, SensorSet
 
 
@@ -49,6 +49,7 @@ class ExperimentDetector(DetectorChain):
         self.log = ExperimentLog(config.log)
         self.on_change: Callable[[str], None] = lambda text: None
         """Called from any thread with what happened: a new plan, a refused one, a canary that was stopped."""
+        self._judge = Judge(self.log, lambda: self._file.path, lambda text: self.on_change(text))
 
     # Life
 
@@ -136,38 +137,7 @@ class ExperimentDetector(DetectorChain):
             ms = (time.monotonic_ns() - own_ns) * 1e-6
             count = len(found) if not error else 0
             record = Record(sensors.stamp_ns, group, ANSWER, not error, round(ms, 3), count, arm.model, error, fallback)
-            self._judge(setup, record)
-
-    def _judge(self, setup: Setup, record: Record) -> None:
-        self.log.add(record)
-        setup.answered[record.group] = setup.answered.get(record.group, 0) + record.ok
-        canary = setup.canary
-        if canary is None:
-            return
-        with self._lock:
-            before = canary.stopped
-            if record.group == canary.plan.group:
-                canary.answered(record.ok, record.ms)
-            elif record.group == setup.plan.control and record.ok and not record.fallback:
-                canary.control(record.ms)
-        self._tell_stop(setup, canary, before)
-
-    def _compared(self, setup: Setup, record: Record) -> None:
-        """A shadow was compared: where it is the control group on a frame of the canary, the canary is judged by it."""
-        canary = setup.canary
-        if canary is None or {record.group, record.against} != {canary.plan.group, setup.plan.control}:
-            return
-        with self._lock:
-            before = canary.stopped
-            canary.compared(record.disagreement)
-        self._tell_stop(setup, canary, before)
-
-    def _tell_stop(self, setup: Setup, canary: CanaryTest, before: bool) -> None:
-        if canary.stopped and not before:
-            remember_stop(self._file.path, setup.plan, canary.reason)
-            self.on_change(
-                f"canary '{canary.plan.group}' is stopped, its frames go back to '{setup.plan.control}': {canary.reason}"
-            )
+            self._judge.answered(setup, record)
 
     def _lookers(self, setup: Setup, also: str) -> tuple[str, ...]:
         """Groups that shall see this frame beside the one that answered."""
@@ -293,38 +263,14 @@ class ExperimentDetector(DetectorChain):
 
     def _prepare(self, plan: Plan) -> Setup:
         stopped = stopped_before(self._file.path, plan)
-        return prepare(plan, self._open_group, self.log, self._compared, shadow_ms=self._shadow_ms, stopped=stopped)
+        return prepare(
+            plan, self._open_group, self.log, self._judge.compared, shadow_ms=self._shadow_ms, stopped=stopped
+        )
 
     @property
     def state(self) -> dict[str, Any]:
         """Everything worth knowing, for status and reports."""
-        setup = self._setup
-        if setup is None:
-            return {}
-        canary = setup.canary.state if setup.canary else None
-        return {
-            "experiment": setup.plan.name,
-            "plan_sha256": setup.plan.sha256,
-            "control": setup.plan.control,
-            "groups": {name: list(arm.models) for name, arm in setup.arms.items()},
-            "shadow": list(setup.shadow.groups) if setup.shadow else [],
-            "answered": dict(setup.answered),
-            "notes": dict(setup.notes),
-            "trouble": self._trouble,
-            "frames": {"/".join(key): count for key, count in sorted(self.log.counts.items())},
-            "canary": None
-            if canary is None
-            else {
-                "group": canary.group,
-                "stopped": canary.stopped,
-                "reason": canary.reason,
-                "rounds_passed": canary.rounds,
-                "frames": canary.frames,
-                "rates": canary.rates,
-                "log_likelihood_ratio": canary.llr,
-                "bounds": list(canary.bounds),
-            },
-        }
+        return experiment_state(self._setup, self.log, self._trouble) if self._setup is not None else {}
 
 
 def _report_calls_as(before: Setup, members: Sequence[Any]) -> None:
