@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from percept_ros.config import Config
+from percept_ros.core.existence import ExistenceModel, load_existence
 from percept_ros.core.tracking import Tracker
 from percept_ros.detectors.chain import DetectorChain
 from percept_ros.detectors.detector import Detector, ImageDetector
 from percept_ros.detectors.open import GEOMETRIC
 from percept_ros.detectors.predictor import PathPredictor
-from percept_ros.errors import ModelError
+from percept_ros.errors import ManifestError, ModelError
 from percept_ros.inference.breaker import BreakerSettings
 from percept_ros.inference.experiment import GroupPlan, Plan
 from percept_ros.inference.manifest import find_model, load_manifest
 from percept_ros.pipeline import Pipeline
 
 ISOLATED = "process"
+AUTO, FROZEN = "auto", "frozen.json"
 
 
 def build_pipeline(
@@ -35,7 +38,8 @@ def build_pipeline(
         chain = build_chain(config, isolation=where, from_rank=from_rank)
         stack.callback(chain.close)
         images = _image_detector(config, where, stack)
-        tracker = Tracker(config.tracking, seed=seed, fixed_frame=config.frames.fixed)
+        existence, learned_for = existence_of(config)
+        tracker = Tracker(config.tracking, seed=seed, fixed_frame=config.frames.fixed, model=existence)
         return Pipeline(
             chain,
             images,
@@ -46,8 +50,25 @@ def build_pipeline(
             health=config.health,
             breaker=breaker_of(config),
             resources=stack.pop_all(),
+            learned_for=learned_for,
         )
     raise AssertionError("unreachable")
+
+
+def existence_of(config: Config) -> tuple[ExistenceModel | None, str]:
+    """The tracker's existence model, and the name of the detector whose answers it judges ("" = whatever answers).
+
+    ``auto`` is the model that is shipped for the first detector of the chain, if any. Raises ManifestError.
+    """
+    named = config.tracking.existence_model
+    if named != AUTO:
+        file = Path(named)
+        return (load_existence(file if file.is_file() else find_model(named) / FROZEN), "") if named else (None, "")
+    try:
+        detector = load_manifest(find_model(config.detector.chain[0])).name
+        return load_existence(find_model(f"existence_{detector}") / FROZEN), detector
+    except ManifestError:
+        return None, ""
 
 
 def build_chain(config: Config, *, isolation: str | None = None, from_rank: int = 0) -> DetectorChain:

@@ -116,7 +116,10 @@ class BudgetConfig:
 class TrackingConfig:
     """Tracking."""
 
-    existence_model: str = setting("", "file of a learned existence model; empty = Bayes update of detector scores")
+    existence_model: str = setting(
+        "auto",
+        "learned existence: a file, a model folder, auto = the one shipped for the first detector; empty = Bayes update",
+    )
     confirm_existence: float = setting(0.6, "a new track is confirmed from this existence on", low=0.0, high=1.0)
     publish_existence: float = setting(0.35, "less certain tracks are not published", low=0.0, high=1.0)
     min_hits: int = setting(2, "measurements before a track is confirmed", low=1, high=100)

@@ -46,7 +46,9 @@ class Pipeline:
         health: HealthConfig | None = None,
         breaker: BreakerSettings | None = None,
         resources: ExitStack | None = None,
+        learned_for: str = "",
     ) -> None:
+        """learned_for: the one detector whose answers the tracker's existence model knows, "" = all."""
         self.detector = detector
         self.image_detector = image_detector
         self.tracker = tracker
@@ -54,6 +56,7 @@ class Pipeline:
         self.predictor = predictor or PathPredictor(PredictionConfig())
         self._detect_ns = int(detect_ms * 1e6)
         self._resources = resources or ExitStack()
+        self._learned_for = learned_for
         self._beside = ThreadPoolExecutor(1, "detect_2d") if image_detector else None
         self._image_breaker = Breaker(breaker)
         self._images_suspect = False
@@ -273,7 +276,8 @@ class Pipeline:
     def _track(self, sensors: SensorSet, fused: Detections | None, boxes_2d: Mapping[str, Detections2D]) -> Tracks:
         if fused is None:
             return self.tracker.coast(sensors.stamp_ns, sensors.fixed_SE3_base)
-        weaker = self.detector.rank > 0
+        known = not self._learned_for or self.detector.model.partition("@")[0] == self._learned_for
+        weaker = self.detector.rank > 0 or not known
         return self.tracker.step(fused, boxes_2d, sensors.views, sensors.fixed_SE3_base, weaker=weaker)
 
 

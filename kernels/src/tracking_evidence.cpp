@@ -14,9 +14,11 @@ constexpr double kSameGuess = 2.0;    // looks at one object share the error of 
 
 }  // namespace
 
-void Tracker::countEvidence(const PerceptTrackingFrame&, double dt) {
+// A weaker detector sees less: its misses are no evidence.
+void Tracker::countEvidence(const PerceptTrackingFrame& f, double dt) {
   const double slow = 1 - std::exp(-std::max(dt, 0.02) / 0.5);
   for (Track& t : tracks_) {
+    if (f.measured == kWeaker && !t.hit) continue;
     t.frames += 1;
     t.hit_recent += slow * ((t.hit ? 1.0 : 0.0) - t.hit_recent);
     if (!t.hit) continue;
@@ -272,6 +274,11 @@ void Tracker::shadow() {
     }
 }
 
+// Belief p after a camera box matched, where the camera is no part of it yet.
+double Tracker::withCamera(const Track& t, double p) const {
+  return sigmoid(logit(p) + std::log1p((p_.g.camera_odds - 1) * t.camera_score));
+}
+
 // Of belief while a weaker detector measures: its match does not lower it, its miss says little.
 constexpr double kSlower = 6.0;
 
@@ -285,7 +292,7 @@ double Tracker::bayes(const Track& t, double dt, int measured) const {
   } else if (!t.hit && !t.camera_hit) {
     p *= std::exp2(-dt / (g.half_life_s * (weaker ? kSlower : 1.0)));
   }
-  if (measured && t.camera_hit) p = sigmoid(logit(p) + std::log1p((g.camera_odds - 1) * t.camera_score));
+  if (measured && t.camera_hit) p = withCamera(t, p);
   return std::clamp(p, g.low, g.high);
 }
 
@@ -293,9 +300,10 @@ void Tracker::believe(const PerceptTrackingFrame& f, double dt) {
   double v[kFeatures];
   for (Track& t : tracks_) {
     const bool camera = f.cameras > 0 && model_.knows(t.cls, true);
-    if (camera || model_.knows(t.cls, false)) {
+    if (f.measured != kWeaker && (camera || model_.knows(t.cls, false))) {  // it learned what the strong detector's answers mean
       features(t, of(t), f.stamp_ns, v);
       t.existence = model_.probability(t.cls, camera, v);
+      if (!camera && f.measured && t.camera_hit) t.existence = withCamera(t, t.existence);
     } else {
       t.existence = bayes(t, dt, f.measured);
     }

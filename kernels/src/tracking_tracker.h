@@ -81,6 +81,7 @@ class Tracker {
   void shadow();
   void believe(const PerceptTrackingFrame& f, double dt);
   double bayes(const Track& t, double dt, int measured) const;
+  double withCamera(const Track& t, double p) const;
   void bury(int64_t now);
   bool published(const Track& t) const;
   int publish(int64_t now, PerceptTrackingOutput& out);

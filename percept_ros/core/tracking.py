@@ -11,14 +11,13 @@ import secrets
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from percept_ros.config import TrackingConfig
-from percept_ros.core.existence import ExistenceModel, load_existence
+from percept_ros.core.existence import ExistenceModel
 from percept_ros.core.tracking_kernel import Frame, TrackerKernel
 from percept_ros.core.tracking_parameters import TrackerParameters, default_classes
 from percept_ros.errors import StampError
@@ -71,9 +70,7 @@ class Tracker:
         model: ExistenceModel | None = None,
         parameters: TrackerParameters | None = None,
     ) -> None:
-        """seed: fixes the ids. model, parameters: override what ``config`` names. Raises ManifestError."""
-        if model is None and config.existence_model:
-            model = load_existence(Path(config.existence_model))
+        """seed: fixes the ids. model: learned existence, None = the Bayes update. parameters: instead of those of ``config``."""
         self._config = config
         self._fixed_frame = fixed_frame
         self._seed = secrets.randbits(64) if seed is None else seed % 2**64

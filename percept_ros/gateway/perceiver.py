@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from percept_ros.build import build_pipeline
+from percept_ros.build import build_pipeline, existence_of
 from percept_ros.config import Config
 from percept_ros.core.prediction import extrapolate, predict_classical
 from percept_ros.core.tracking import Tracker
@@ -41,6 +41,7 @@ class Perceiver:
 
     def __init__(self, config: Config, build: Build = build_pipeline, telemetry: Telemetry | None = None) -> None:
         self.config, self._build = config, build
+        self._existence, _ = existence_of(config)
         self.telemetry = telemetry or Telemetry(config.observe, "gateway")
         self._limits = config.gateway
         self._scheduler: Scheduler[Job, Done] | None = None
@@ -131,7 +132,7 @@ class Perceiver:
     def _new_session(self) -> Session:
         config = self.config
         return Session(
-            Tracker(config.tracking, fixed_frame=config.frames.fixed),
+            Tracker(config.tracking, fixed_frame=config.frames.fixed, model=self._existence),
             Ladder(config.health),
             SemanticHealth(config.health),
         )

@@ -77,7 +77,7 @@ def drive() -> Iterator[Drive]:
 
 
 def test_a_sweep_that_repeats_is_not_detected_anew(drive: Drive) -> None:
-    assert drive.run(8).mode is Mode.FULL
+    assert drive.run(12).mode is Mode.FULL
     results = [drive.step(POINTS) for _ in range(5)]
     assert results[-1].mode is Mode.COASTING
     assert results[-1].sensors.absent == {"lidar": AbsenceReason.FROZEN}
