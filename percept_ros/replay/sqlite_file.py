@@ -65,14 +65,12 @@ class SqliteFile:
 
     def _index(self, keys: frozenset[int], *, quiet: bool = False) -> list[tuple[int, int, int]]:
         rows: list[tuple[int, int, int]] = []
-        cursor = self._connection.execute("SELECT timestamp, id, topic_id FROM messages ORDER BY id")
-        while True:
-            try:
-                row = cursor.fetchone()
-            except sqlite3.Error as exc:
-                if not quiet:
-                    self.damage.add(f"'{self.path.name}' is cut or damaged after message {len(rows)}: {exc}")
-                return [r for r in rows if r[2] in keys]
-            if row is None:
-                return [r for r in rows if r[2] in keys]
-            rows.append(row)
+        try:
+            for log_ns, row, key in self._connection.execute(
+                "SELECT timestamp, id, topic_id FROM messages ORDER BY id"
+            ):
+                rows.append((log_ns, row, key))
+        except sqlite3.Error as exc:
+            if not quiet:
+                self.damage.add(f"'{self.path.name}' is cut or damaged after message {len(rows)}: {exc}")
+        return [found for found in rows if found[2] in keys]

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import small_bags as small
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from percept_ros.core.geometry import from_yaw
@@ -140,6 +140,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.parametrize("kind", ["mcap", "zstd", "db3"])
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(share=st.floats(0.0, 0.999))
+@example(share=0.1953125)
 def test_a_cut_bag_gives_what_is_there(whole: dict[str, Path], tmp_path: Path, kind: str, share: float) -> None:
     data = whole[kind].read_bytes()
     cut = tmp_path / whole[kind].name
