@@ -60,7 +60,8 @@ _TAIL = """## What does it
   stamp too far from the clock (`sync.max_future_s`, `sync.max_past_s`) is refused and counted; frozen, black, noisy or
   emptied data is taken out of the set. Without a sweep tracks coast, flagged COASTING, for `health.coast_limit_ms`; then
   arrays are empty and STALE.
-- **Dead processes** are started again at once by the fleet, and brought up by the supervisor.
+- **Dead processes** are started again at once by the fleet, and brought up by the supervisor. A loaded spare process becomes the
+  node that died (`health.spare_process`), and a request that went to the dead process is found lost when its successor speaks.
 - **Busy machine**: `realtime.priority` gives all threads of a node SCHED_FIFO before DDS starts (a thread that is preempted
   while it holds a lock in DDS's shared memory keeps everybody waiting); a process that starts runs behind the active ones.
 
