@@ -48,7 +48,10 @@ LICENCES = {
     "kitti": ("labels of KITTI tracking sequences", "CC-BY-NC-SA-3.0"),
     "sim": ("simulated drives through the tracker", "Apache-2.0"),
     "bags": ("tracks of recordings", "as the recordings'"),
-    "eth_ucy": ("ETH and UCY pedestrian trajectories", "LicenseRef-research-only"),
+    "eth_ucy": (
+        "ETH and UCY pedestrian trajectories, and copies of other paces (0.6, 1.67) and with 5 to 100 mm of noise",
+        "LicenseRef-research-only",
+    ),
 }
 
 
