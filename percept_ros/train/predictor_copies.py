@@ -47,7 +47,8 @@ def noisy(
     trajectories: Sequence[Trajectory], noises_m: tuple[float, float], rng: np.random.Generator
 ) -> list[Trajectory]:
     """Copies whose measured positions carry white noise; a sigma for each, its logarithm even between the two noises."""
-    sigmas = np.exp(rng.uniform(*np.log(noises_m), len(trajectories)))
+    least, most = np.log(noises_m).tolist()
+    sigmas = np.exp(rng.uniform(least, most, len(trajectories)))
     return [
         Trajectory(
             t.sequence, t.start, t.group, t.measured + s * rng.normal(size=t.measured.shape), t.truth, t.velocity_mps
