@@ -40,10 +40,14 @@ class Diagnostics:
         """Add a task; its full name is ``node: task``."""
         self._tasks[task] = say
 
-    def start(self, running: ExitStack) -> None:
-        """Publish once a second until ``running`` unwinds."""
+    def open(self, running: ExitStack) -> None:
+        """Have the publisher, until ``running`` unwinds; somebody else says when."""
         self._publisher = self._node.create_publisher(DiagnosticArray, "/diagnostics", QoSProfile(depth=10))
         running.callback(self._node.destroy_publisher, self._publisher)
+
+    def start(self, running: ExitStack) -> None:
+        """Publish once a second until ``running`` unwinds."""
+        self.open(running)
         timer = self._node.create_timer(_PERIOD_S, self.publish)
         running.callback(self._node.destroy_timer, timer)
 

@@ -209,6 +209,10 @@ class FusionNode(Component):
         elif stamps := result.sensors.stamps_ns:
             self.recorder.finish(frame, result, publish_ns - stamps[0], {"sequence": sequence})
 
+    def tell(self, answered: bool) -> None:
+        """There is time to publish the status, if it is due (see StatusBoard.turn)."""
+        self._board.turn(answered)
+
     def _probe_state(self) -> ProbeState:
         board = self._board if self.active else None
         return perception_state(self.get_name(), board, self.turned_ns, self.config.health, standby=self.standby)
@@ -299,6 +303,7 @@ class FusionWorker:
             if self._leadership.overdue():
                 self._take_over()
             self._keep_going()
+            self._node.tell(bool(ready))
             self._shadow()
             if ready:
                 self._node.slack(SLACK_NS)

@@ -27,12 +27,16 @@ STATUS_QOS = QoSProfile(
     liveliness_lease_duration=Duration(seconds=2),
 )
 _WINDOW_S = 10.0
+_PATIENCE_NS = 300_000_000
 _STAGE_FRAMES = 200
 _LEVEL = {Mode.FULL: OK, Mode.STALE: ERROR}
 
 
 class StatusBoard:
-    """Gathers what each frame says and publishes it. ``frame`` may be called from the pipeline's thread."""
+    """Gathers what each frame says and publishes it. ``frame`` may be called from the pipeline's thread.
+
+    Filling its messages takes milliseconds, so once a second it only asks to be told when there is time (``turn``).
+    """
 
     def __init__(self, node: Node, complaints: Complaints, budget: BudgetConfig, health: HealthConfig) -> None:
         self._node, self._complaints = node, complaints
@@ -47,18 +51,30 @@ class StatusBoard:
         self.frames = 0
         self.breakers: tuple[str, ...] = ()
         self.shadow: tuple[str, ...] = ()
+        self._asked_ns = 0
         self._diagnostics = Diagnostics(node)
         for task, say in (("perception", self._perception), ("latency", self._latency), ("health", self._health)):
             self._diagnostics.add(task, say)
 
     def start(self, running: ExitStack) -> None:
-        """Publish once now and then at 1 Hz."""
+        """Publish once now and then at 1 Hz, as ``turn`` permits."""
         self._status = self._node.create_publisher(PerceptionStatus, "~/status", STATUS_QOS)
         running.callback(self._node.destroy_publisher, self._status)
-        self._diagnostics.start(running)
-        timer = self._node.create_timer(1.0, self.publish_status)
+        self._diagnostics.open(running)
+        timer = self._node.create_timer(1.0, self.tick)
         running.callback(self._node.destroy_timer, timer)
         self.publish()
+
+    def tick(self) -> None:
+        """A second is over: ask for a moment, or publish now when none was found since the last one."""
+        if self._asked_ns:
+            self.publish()
+        self._asked_ns = time.monotonic_ns()
+
+    def turn(self, answered: bool) -> None:
+        """Publish, if asked for, when a set was answered just now or none has come for a while. From the pipeline's thread."""
+        if self._asked_ns and (answered or time.monotonic_ns() - self._asked_ns > _PATIENCE_NS):
+            self.publish()
 
     def frame(self, result: FrameResult, latency_ms: float, back_end_ms: float) -> None:
         """Take in one published frame; publishes the status at once when the mode changed.
@@ -82,6 +98,7 @@ class StatusBoard:
 
     def publish(self) -> None:
         """Publish status and diagnostics as they are now."""
+        self._asked_ns = 0
         self.publish_status()
         self._diagnostics.publish()
 

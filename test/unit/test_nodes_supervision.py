@@ -201,3 +201,24 @@ def test_probes_of_perception() -> None:
     stuck = perception_state("fusion", board(Mode.FULL), now_ns - 10**10, health)
     assert not stuck.liveness.ok
     assert "stuck" in stuck.liveness.reason
+
+
+def test_status_waits_for_a_moment_and_is_not_forgotten(node: Any) -> None:
+    from percept_ros.nodes.status import StatusBoard
+
+    told: list[str] = []
+    with ExitStack() as running:
+        board = StatusBoard(node, Complaints(node.get_logger()), BudgetConfig(), HealthConfig())
+        board.start(running)
+        board.publish_status = lambda: told.append("status")  # type: ignore[method-assign]
+        board.turn(answered=True)
+        assert not told, "nothing is due"
+        board.tick()
+        board.turn(answered=False)
+        assert not told, "a set is awaited"
+        board.turn(answered=True)
+        assert told == ["status"]
+        board.tick()
+        board.tick()
+        board.tick()
+        assert told == ["status"] * 3, "no moment was found for two seconds"
