@@ -199,7 +199,7 @@ def pin_process(processors: Sequence[int], memory: bool) -> tuple[Refusal, ...]:
 
 
 SPINNING = "dds.asyn"
-"""Name of the threads of Fast DDS that try a lock again and again, without a pause, while another thread holds it."""
+"""Name of the threads of Fast DDS that have been seen to spin without end, most likely for a lock held behind them."""
 
 
 def raise_process(
@@ -210,7 +210,7 @@ def raise_process(
     leave: names of Python threads that stay as they are: what starts child processes, which would inherit it too.
     starting: DDS is not up yet: SCHED_RR, so that its spinning threads cannot keep the holder of a lock from the processor
     for longer than a slice. Once they are there they get one less than the others, who then always come before them; with
-    SCHED_FIFO and one priority for all, two of them have stopped a machine of two processors for good.
+    SCHED_FIFO and one priority for all, two of them were seen to keep both processors of a machine for good.
     What is not permitted is logged and returned.
     """
     left = {thread.native_id for thread in threading.enumerate() if thread.name in leave}
