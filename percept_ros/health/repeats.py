@@ -17,8 +17,10 @@ from percept_ros.types import F32, F64, U8
 
 _ALIKE = 0.8
 """Share of a sample that is the same to the bit, while the rest changed, from which a sensor has no noise."""
+_FIRST = 3
+"""What repeats before that many changes were seen of it is taken for a sensor without noise."""
 _KNOWN = 10
-"""Changes after which it is known how a sensor behaves."""
+"""Changes in a row after which it is known how a sensor behaves."""
 _MOVED_M, _TURNED_RAD = 0.1, 0.02
 _STANDS_M, _STANDS_RAD = 0.005, 0.001
 _DARK, _BRIGHT = 8, 247
@@ -63,7 +65,7 @@ class Repeats:
             return False
         if config.frozen == "always" or _beyond(self._first_pose, pose, _MOVED_M, _TURNED_RAD):
             return True
-        if self._changes < _KNOWN:
+        if self._changes < _FIRST:
             self.exact = True
         return not self.exact
 

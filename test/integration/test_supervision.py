@@ -330,6 +330,7 @@ def test_every_fallback_is_seen_and_left_again(probe: Any, tmp_path: Path) -> No
 
     with Fleet(plan, wanted, tmp_path, NS), Sensors(probe) as sensors:
         wait_for(seen(Mode.FULL), "FULL", 120.0)
+        wait_for(lambda: sum(a.mode == Mode.FULL for a in arrays) >= 8, "the camera's noise to be known")
         sensors.frozen = True
         wait_for(seen(Mode.LIDAR_ONLY), "LIDAR_ONLY with a frozen camera")
         wait_for(cause_has("front frozen"), "the cause to be named")
