@@ -66,7 +66,11 @@ def test_fusion_beats_either_alone(detector: LearnedDetector) -> None:
         scores = score_drives(weak, 2000, 10, 6, lambda text: None)
     finally:
         weak.close()
-    means = {mode: scores[mode]["mAP"] for mode in ("fusion", "lidar_only", "camera_only")}
-    assert means["fusion"] > means["lidar_only"] > means["camera_only"]
-    assert means["fusion"] >= 0.6
     assert set(CLASS_NAMES) <= set(scores["fusion"])
+    many = [
+        name for name in CLASS_NAMES if scores["fusion"][name]["count"] >= 20
+    ]  # ten drives hold too few lorries to tell
+    assert len(many) >= 3
+    for name in many:
+        assert scores["fusion"][name]["AP"] > scores["lidar_only"][name]["AP"] > scores["camera_only"][name]["AP"], name
+    assert scores["fusion"]["mAP"] >= 0.75
