@@ -15,6 +15,8 @@ from percept_ros.nodes.soak_chaos import tree_of
 
 _PERIOD_S = 5.0
 _WARM_SHARE = 0.3
+_TAKEN_UP = 1.25
+"""From sample to sample, a worker that waited without a model has taken one up when its memory grew by this factor."""
 
 
 class ResourceWatch:
@@ -67,8 +69,10 @@ class ResourceWatch:
 
 
 def _figures(table: np.ndarray[Any, Any]) -> dict[str, float]:
-    """table: (n, 5) time, memory kB, threads, descriptors, CPU seconds."""
-    warm = table[int(len(table) * _WARM_SHARE) :]
+    """table: (n, 5) time, memory kB, threads, descriptors, CPU seconds. Growth counts from when it last took a model up."""
+    jumps = np.flatnonzero(table[1:, 1] > _TAKEN_UP * table[:-1, 1])
+    as_it_is = table[jumps[-1] + 1 :] if len(jumps) else table
+    warm = as_it_is[int(len(as_it_is) * _WARM_SHARE) :]
     span_s = max(1e-3, table[-1, 0] - table[0, 0])
     slope = float(np.polyfit(warm[:, 0] - warm[0, 0], warm[:, 1], 1)[0]) if len(warm) > 2 else 0.0
     return {
