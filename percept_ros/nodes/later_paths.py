@@ -18,6 +18,7 @@ from percept_ros.detectors.predictor import PathPredictor
 from percept_ros.errors import PerceptError
 from percept_ros.inference.manifest import find_model, load_manifest
 from percept_ros.pipeline import Pipeline
+from percept_ros.runtime.realtime import step_back
 
 
 def without_path_model(config: Config) -> Config:
@@ -40,6 +41,7 @@ def load_paths(config: Config, held: ExitStack, say: Callable[[str], None]) -> C
     predictor = PathPredictor(config.prediction, config.prediction.model, budget_ms=config.budget.predict_ms)
 
     def load() -> None:
+        step_back()
         try:
             predictor.load()
         except PerceptError as exc:

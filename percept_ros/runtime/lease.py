@@ -40,13 +40,13 @@ class Lease:
         self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         size = _HEAD_BYTES + 2 * STATE_BYTES
         try:
-            with self._locked():
-                os.posix_fallocate(self._fd, 0, size)
-                self._map = mmap.mmap(self._fd, size)
-                self._head = np.frombuffer(self._map, np.int64, _HEAD_BYTES // 8)
-                if self._head[_MAGIC_AT] != _MAGIC:
-                    self._head[:] = 0
-                    self._head[_MAGIC_AT] = _MAGIC
+            if os.fstat(self._fd).st_size < size:  # whoever comes later must not keep the holder waiting for the lock
+                with self._locked():
+                    os.posix_fallocate(self._fd, 0, size)
+            self._map = mmap.mmap(self._fd, size)
+            self._head = np.frombuffer(self._map, np.int64, _HEAD_BYTES // 8)
+            if self._head[_MAGIC_AT] != _MAGIC:
+                self._begin()
         except OSError as exc:
             os.close(self._fd)
             raise ResourceExhausted(f"no room for '{self._path}' of {size} bytes: {exc.strerror}") from exc
@@ -110,6 +110,12 @@ class Lease:
             self._map.close()
         os.close(self._fd)
         self._fd = -1
+
+    def _begin(self) -> None:
+        with self._locked():
+            if self._head[_MAGIC_AT] != _MAGIC:
+                self._head[:] = 0
+                self._head[_MAGIC_AT] = _MAGIC
 
     def _keep(self, state: bytes) -> None:
         which = 1 - int(self._head[_BUFFER])

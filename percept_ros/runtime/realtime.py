@@ -198,22 +198,23 @@ def pin_process(processors: Sequence[int], memory: bool) -> tuple[Refusal, ...]:
     return apply(TaskTiming(processors=tuple(processors), lock_memory=memory))
 
 
+BESIDE = ("percept-spawner", "percept-paths")
+"""Threads that must never keep those that answer from the processor."""
 SPINNING = "dds.asyn"
 """Name of the threads of Fast DDS that have been seen to spin without end, most likely for a lock held behind them."""
 
 
-def raise_process(
-    priority: int, leave: Sequence[str] = ("percept-spawner",), *, starting: bool = False
-) -> Refusal | None:
+def raise_process(priority: int, leave: Sequence[str] = BESIDE, *, starting: bool = False) -> Refusal | None:
     """Give every thread of this process SCHED_FIFO ``priority``; threads that they start inherit it.
 
-    leave: names of Python threads that stay as they are: what starts child processes, which would inherit it too.
+    leave: what the names of Python threads begin with that stay as they are: what loads beside, and what starts child
+    processes, which would inherit it too.
     starting: DDS is not up yet: SCHED_RR, so that its spinning threads cannot keep the holder of a lock from the processor
     for longer than a slice. Once they are there they get one less than the others, who then always come before them; with
     SCHED_FIFO and one priority for all, two of them were seen to keep both processors of a machine for good.
     What is not permitted is logged and returned.
     """
-    left = {thread.native_id for thread in threading.enumerate() if thread.name in leave}
+    left = {thread.native_id for thread in threading.enumerate() if thread.name.startswith(tuple(leave))}
     policy, usual = os.SCHED_RR if starting else os.SCHED_FIFO, os.sched_param(priority)
     behind = os.sched_param(max(1, priority - 1))
 
@@ -228,6 +229,13 @@ def raise_process(
     if refusal is not None:
         _log.warning("real-time %s", refusal)
     return refusal
+
+
+def step_back() -> None:
+    """Let the calling thread come behind every other real-time thread; nothing for an ordinary one."""
+    if os.sched_getscheduler(0) in (os.SCHED_FIFO, os.SCHED_RR):
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
 
 
 def _task_name(task: int) -> str:

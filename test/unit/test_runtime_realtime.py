@@ -133,3 +133,25 @@ def test_threads_of_dds_that_spin_come_behind_all_others(when: str, own: int) ->
     if said == ["refused"]:
         pytest.skip("this user may not use real-time priorities")
     assert said == [f"{own} 7", f"{os.SCHED_RR} 6"]
+
+
+_LEFT = """
+import os, threading
+from concurrent.futures import ThreadPoolExecutor
+from percept_ros.runtime.realtime import raise_process, step_back
+with ThreadPoolExecutor(1, "percept-spawner") as pool:
+    task = pool.submit(threading.get_native_id).result()
+    if raise_process(7) is not None:
+        print("refused")
+    else:
+        print(os.sched_getscheduler(task))
+        threading.Thread(target=lambda: (step_back(), print(os.sched_getscheduler(0), os.sched_getparam(0).sched_priority))).start()
+"""
+
+
+def test_what_starts_processes_or_loads_beside_keeps_nobody_from_the_processor() -> None:
+    done = subprocess.run([sys.executable, "-c", _LEFT], capture_output=True, text=True, check=True)
+    said = done.stdout.split("\n")[:-1]
+    if said == ["refused"]:
+        pytest.skip("this user may not use real-time priorities")
+    assert said == [str(os.SCHED_OTHER), f"{os.SCHED_RR} 1"]
