@@ -146,7 +146,7 @@ def test_one_trace_across_camera_fusion_and_engine(played: tuple[Receiver, Scrap
     assert all(span.parent in ids for span in spans if span is not root)
     engine = next(s for s in spans if s.resource["service.name"] == "percept_ros.engine")
     call = next(s for s in spans if s.span_id == engine.parent)
-    assert call.parent == by_name["detect"].span_id
+    assert call.parent in (by_name["detect"].span_id, root.span_id), "of the root when it was sent ahead of the set"
     assert call.start_ns <= engine.start_ns <= engine.end_ns <= call.end_ns
     assert root.attributes["mode"]
     assert root.attributes["sequence"] >= 0
@@ -186,7 +186,8 @@ def test_the_slowed_frame_is_marked_and_only_violations_are_traced(played: tuple
     assert {root.attributes["sla_violation"] for root in roots} == {"true"}
     assert all(root.attributes["latency_ms"] > 100.0 for root in roots)
     calls = [span for spans in receiver.traces().values() for span in spans if span.name == "engine.call"]
-    assert max(call.end_ns - call.start_ns for call in calls) > 0.5 * HOLD_S * 1e9
+    longest_ns = max(call.end_ns - call.start_ns for call in calls)
+    assert longest_ns > 100e6, "the call alone explains the violation (it may have been sent before it was waited for)"
     families = {f.name: f for f in text_string_to_metric_families(scraper.texts["fusion"])}
     counts = [s for s in families["percept_end_to_end_seconds"].samples if s.name.endswith("_count")]
     violations = {s.labels["sla_violation"]: s.value for s in counts}
