@@ -97,7 +97,7 @@ class Component(LifecycleNode):
         """Read the parameters, then acquire."""
         try:
             self.config = parameters.read(self)
-            with ExitStack() as stack:
+            with ExitStack() as stack, realtime.behind(self.config.realtime.priority):
                 self.acquire(stack)
                 self._held = stack.pop_all()
         except Exception as exc:

@@ -23,10 +23,12 @@ _TURN_S = (
 def spin(make: Callable[[], Sequence[Any]], args: list[str] | None = None) -> int:
     """Initialise rclpy, make the nodes, spin them in one executor; returns the exit status."""
     if priority := int(os.environ.get(PRIORITY_VARIABLE, "0")):
-        # before DDS starts: its threads share locks in shared memory with every other process, and one that is
-        # preempted while it holds one would keep all the others waiting
         raise_process(priority, starting=True)
     rclpy.init(args=args)
+    if priority:
+        # the threads of DDS share locks in shared memory with every other process: one that is preempted while it holds
+        # one would keep all the others waiting
+        raise_process(priority, starting=True)
     nodes: Sequence[Any] = ()
     executor: Any = EventsExecutor()
     try:

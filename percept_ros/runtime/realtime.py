@@ -12,7 +12,7 @@ import os
 import resource
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -200,35 +200,58 @@ def pin_process(processors: Sequence[int], memory: bool) -> tuple[Refusal, ...]:
 
 BESIDE = ("percept-spawner", "percept-paths")
 """Threads that must never keep those that answer from the processor."""
-SPINNING = "dds.asyn"
-"""Name of the threads of Fast DDS that have been seen to spin without end, most likely for a lock held behind them."""
+DDS, SPINNING = "dds.", "dds.asyn"
+"""What the names of the threads of Fast DDS begin with, and of those among them that have been seen to spin without end."""
 
 
 def raise_process(priority: int, leave: Sequence[str] = BESIDE, *, starting: bool = False) -> Refusal | None:
     """Give every thread of this process SCHED_FIFO ``priority``; threads that they start inherit it.
 
+    Threads of DDS that spin get SCHED_RR, one behind: what drains the buffers that they wait for always comes before them.
+    With one priority for all, two of them were seen to keep both processors of a machine for good.
+
     leave: what the names of Python threads begin with that stay as they are: what loads beside, and what starts child
     processes, which would inherit it too.
-    starting: DDS is not up yet: SCHED_RR, so that its spinning threads cannot keep the holder of a lock from the processor
-    for longer than a slice. Once they are there they get one less than the others, who then always come before them; with
-    SCHED_FIFO and one priority for all, two of them were seen to keep both processors of a machine for good.
+    starting: only the threads of DDS, which hold locks that other processes wait for; the rest comes two behind, so that
+    this start keeps nobody waiting who is up. Those that spin are not to wait for it either: they hold the writers' locks.
     What is not permitted is logged and returned.
     """
     left = {thread.native_id for thread in threading.enumerate() if thread.name.startswith(tuple(leave))}
-    policy, usual = os.SCHED_RR if starting else os.SCHED_FIFO, os.sched_param(priority)
-    behind = os.sched_param(max(1, priority - 1))
+    usual = _two_behind(priority) if starting else (os.SCHED_FIFO, os.sched_param(priority))
+
+    def scheduling(name: str) -> tuple[int, os.sched_param]:
+        if name.startswith(SPINNING):
+            return os.SCHED_RR, os.sched_param(max(1, priority - 1))
+        return (os.SCHED_FIFO, os.sched_param(priority)) if name.startswith(DDS) else usual
 
     def step() -> None:
         for task in os.listdir("/proc/self/task"):
             if int(task) not in left:
                 with contextlib.suppress(ProcessLookupError, FileNotFoundError):
-                    spins = _task_name(int(task)).startswith(SPINNING)
-                    os.sched_setscheduler(int(task), os.SCHED_RR if spins else policy, behind if spins else usual)
+                    os.sched_setscheduler(int(task), *scheduling(_task_name(int(task))))
 
     refusal = _attempt("priority", step)
     if refusal is not None:
         _log.warning("real-time %s", refusal)
     return refusal
+
+
+@contextlib.contextmanager
+def behind(priority: int) -> Iterator[None]:
+    """Have the calling thread, and what it starts, come two behind the active ones of ``priority``; nothing for 0."""
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    with contextlib.suppress(OSError):
+        if priority:
+            os.sched_setscheduler(0, *_two_behind(priority))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, *before)
+
+
+def _two_behind(priority: int) -> tuple[int, os.sched_param]:
+    return os.SCHED_RR, os.sched_param(max(1, priority - 2))
 
 
 def step_back() -> None:

@@ -111,28 +111,56 @@ _RAISE = """
 import os, sys, threading
 from percept_ros.runtime.realtime import SPINNING, raise_process
 stay, told = threading.Event(), []
-def work():
-    open("/proc/thread-self/comm", "w").write(SPINNING + ".0.0")
-    told.append(threading.get_native_id()); ready.set(); stay.wait()
-ready = threading.Event()
-thread = threading.Thread(target=work); thread.start(); ready.wait()
+def work(name):
+    open("/proc/thread-self/comm", "w").write(name)
+    told.append(threading.get_native_id()); ready.release(); stay.wait()
+ready = threading.Semaphore(0)
+threads = [threading.Thread(target=work, args=(name,)) for name in (SPINNING + ".0.0", "dds.ev.0")]
+for thread in threads:
+    thread.start(); ready.acquire()
 starting = sys.argv[1] == "starting"
 if raise_process(7, starting=starting) is not None:
     print("refused")
 else:
-    for task in (threading.get_native_id(), told[0]):
+    for task in (threading.get_native_id(), *told):
         print(os.sched_getscheduler(task), os.sched_getparam(task).sched_priority)
-stay.set(); thread.join()
+stay.set()
 """
 
 
-@pytest.mark.parametrize(("when", "own"), [("starting", os.SCHED_RR), ("up", os.SCHED_FIFO)])
-def test_threads_of_dds_that_spin_come_behind_all_others(when: str, own: int) -> None:
-    done = subprocess.run([sys.executable, "-c", _RAISE, when], capture_output=True, text=True, check=True)
+@pytest.mark.parametrize(("when", "own"), [("starting", f"{os.SCHED_RR} 5"), ("up", f"{os.SCHED_FIFO} 7")])
+def test_threads_of_dds_that_spin_come_behind_and_what_starts_behind_those(when: str, own: str) -> None:
+    assert _said(_RAISE, when) == [own, f"{os.SCHED_RR} 6", f"{os.SCHED_FIFO} 7"]
+
+
+_BEHIND = """
+import os, threading
+from percept_ros.runtime.realtime import behind, raise_process
+def show():
+    print(os.sched_getscheduler(0), os.sched_getparam(0).sched_priority)
+if raise_process(7) is not None:
+    print("refused")
+else:
+    with behind(7):
+        show()
+        thread = threading.Thread(target=show); thread.start(); thread.join()
+    show()
+    with behind(0):
+        show()
+"""
+
+
+def test_a_thread_that_loads_steps_back_for_as_long_as_it_does() -> None:
+    loading, up = f"{os.SCHED_RR} 5", f"{os.SCHED_FIFO} 7"
+    assert _said(_BEHIND) == [loading, loading, up, up]
+
+
+def _said(code: str, *words: str) -> list[str]:
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
     said = done.stdout.split("\n")[:-1]
     if said == ["refused"]:
         pytest.skip("this user may not use real-time priorities")
-    assert said == [f"{own} 7", f"{os.SCHED_RR} 6"]
+    return said
 
 
 _LEFT = """
@@ -150,8 +178,4 @@ with ThreadPoolExecutor(1, "percept-spawner") as pool:
 
 
 def test_what_starts_processes_or_loads_beside_keeps_nobody_from_the_processor() -> None:
-    done = subprocess.run([sys.executable, "-c", _LEFT], capture_output=True, text=True, check=True)
-    said = done.stdout.split("\n")[:-1]
-    if said == ["refused"]:
-        pytest.skip("this user may not use real-time priorities")
-    assert said == [str(os.SCHED_OTHER), f"{os.SCHED_RR} 1"]
+    assert _said(_LEFT) == [str(os.SCHED_OTHER), f"{os.SCHED_RR} 1"]
