@@ -35,6 +35,7 @@ _OPTIONAL_ROS = {
 _ENGINES = {
     "kernel": "models that are compiled libraries (.so)",
     "scripted": "answers by a script, for tests and drills",
+    "pathstep": "path networks in one compiled pass, instead of an ONNX engine",
 }
 
 

@@ -26,7 +26,7 @@ from percept_ros.inference.manifest import (
 from percept_ros.inference.model import verified
 
 PATTERN = re.compile(
-    r"(?P<model>[A-Za-z0-9_-]+?)_(?P<runtime>(?:onnx|tensorrt|kernel|scripted)[0-9.]*)_(?P<precision>fp32|fp16|int8)\.(?P<ext>\w+)"
+    r"(?P<model>[A-Za-z0-9_-]+?)_(?P<runtime>(?:onnx|tensorrt|kernel|scripted|pathstep)[0-9.]*)_(?P<precision>fp32|fp16|int8)\.(?P<ext>\w+)"
 )
 
 

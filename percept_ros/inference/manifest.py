@@ -29,7 +29,7 @@ FILE_NAME = "model.yaml"
 KNOWN_MODELS = Path(__file__).with_name("known_models")
 KINDS = ("detector3d", "detector2d", "predictor", "existence")
 PRECISIONS = ("fp32", "fp16", "int8")
-FORMAT_NAMES = ("onnx", "tensorrt", "kernel", "scripted", "tracker")
+FORMAT_NAMES = ("onnx", "tensorrt", "kernel", "scripted", "pathstep", "tracker")
 DTYPES = ("float32", "float16", "int64", "int32", "int8", "uint8", "bool")
 
 

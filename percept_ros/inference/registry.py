@@ -17,6 +17,7 @@ FORMATS: dict[str, str] = {
     "tensorrt": "percept_ros.inference.tensorrt:TensorRTEngine",
     "kernel": "percept_ros.inference.kernel:KernelEngine",
     "scripted": "percept_ros.inference.scripted:ScriptedEngine",
+    "pathstep": "percept_ros.inference.path_step:PathStepEngine",
 }
 """Format -> "module:Class" of an engine constructed as ``Class(file, options)``. Add a line to add a back end."""
 

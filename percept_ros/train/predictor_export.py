@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,14 +17,17 @@ from percept_ros.detectors.path_model import POSTPROCESS, PREPROCESS, PathInput,
 from percept_ros.evaluate.prediction_data import Cases, Trajectory, cases
 from percept_ros.inference.manifest import Artefact, Manifest, Step, Tensor, sha256_of, write_manifest
 from percept_ros.inference.options import ShapeRange
+from percept_ros.inference.path_step import METADATA, PathStepFacts
 from percept_ros.settings import to_dict
 from percept_ros.train.predictor_data import linear_answers
 from percept_ros.train.predictor_filters import STAGES
-from percept_ros.train.predictor_network import TERMS, PathShape, StepGraph
+from percept_ros.train.predictor_network import LEAST_SIGMA_M, TERMS, PathShape, StepGraph
 from percept_ros.types import F32, F64
 
 OPSET = 17
 MOST_TRACKS = 1024
+FORMATS = ("pathstep", "onnx")
+"""Engines that open the same file, best first."""
 STATE = ("window", "age", "hidden", "cell")
 INPUTS = ("displacement", "velocity", "group", "fresh", *STATE)
 OUTPUTS = ("offsets", "linear", "sigma", *(f"next_{name}" for name in STATE))
@@ -68,6 +72,7 @@ def export(
         dynamic_axes=dynamic,
         dynamo=False,
     )
+    say_facts(file, shape)
     seen = cases(trajectories, shape.step_s, shape.width + 1, judged_steps(shape), stride=2)
     manifest = Manifest(
         name=name,
@@ -86,7 +91,7 @@ def export(
                 )
             ),
         ),
-        artefacts=(Artefact(file=file.name, format="onnx", sha256=sha256_of(file)),),
+        artefacts=tuple(Artefact(file=file.name, format=f, sha256=sha256_of(file)) for f in FORMATS),
         profiles=({n: _range(sizes[n]) for n in INPUTS},),
         licence=str(facts["licence"]),
         card="CARD.md",
@@ -94,6 +99,16 @@ def export(
     told = {"name": name, "held_out": held_out_text(facts["ratios"]), **asdict(shape), **facts}
     (folder / "CARD.md").write_text(CARD.format(**told), encoding="utf-8")
     return write_manifest(manifest, folder)
+
+
+def say_facts(file: Path, shape: PathShape) -> None:
+    """Write into the ONNX file what the compiled path step has to know beside its weights."""
+    import onnx
+
+    model = onnx.load(str(file))
+    facts = PathStepFacts(1, shape.members, shape.step_s, shape.small_m, shape.reach_m, LEAST_SIGMA_M)
+    onnx.helper.set_model_props(model, {METADATA: json.dumps(asdict(facts))})
+    onnx.save(model, str(file))
 
 
 def held_out_text(ratios: Mapping[str, float]) -> str:

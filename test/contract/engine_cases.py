@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 import small_graphs as graphs
 
-from percept_ros.errors import SetupError
+from percept_ros.errors import EngineUnavailable, SetupError
 from percept_ros.inference.cluster import ClusterEngine
 from percept_ros.inference.cuda import Device
 from percept_ros.inference.engine import InferenceEngine, Tensors, TensorSpec
 from percept_ros.inference.kernel import KernelEngine
 from percept_ros.inference.onnx import OnnxEngine
 from percept_ros.inference.options import EngineOptions
+from percept_ros.inference.path_step import PathStepEngine
 from percept_ros.inference.scripted import ScriptedEngine, ScriptedStep
 from percept_ros.inference.tensorrt import TensorRTEngine
 
@@ -171,6 +172,32 @@ def cluster_case(folder: Path, engines: Path) -> Case:
     )
 
 
+def pathstep_case(folder: Path, engines: Path) -> Case:
+    """The shipped path network; its own tests compare it with ONNX Runtime."""
+    model = KERNELS.parent / "models" / "predictor_sim" / "model.onnx"
+    engine = PathStepEngine(model)
+    try:
+        engine.load()
+    except EngineUnavailable as exc:
+        pytest.skip(f"kernels are not built: {exc}")
+
+    def feed(n: int, seed: int) -> Tensors:
+        rng = np.random.default_rng(seed)
+        made = {spec.name: rng.uniform(0.0, 1.0, (n, *spec.shape[1:])) for spec in engine.inputs}
+        return {name: array.astype(np.float32) for name, array in (made | {"fresh": np.zeros((n, 1))}).items()}
+
+    return Case(
+        make=lambda f, o: PathStepEngine(model, o),
+        corrupt=None,
+        faulty=lambda f, o: PathStepEngine(model, o),
+        bad=feed(2, 0) | {"displacement": np.full((2, 2), np.nan, np.float32)},
+        inputs=engine.inputs,
+        outputs=engine.outputs,
+        feed=feed,
+        expected=None,
+    )
+
+
 def fallback_case(folder: Path, engines: Path) -> Case:
     """A chain whose first engine cannot be opened: the second one keeps the contract in its place."""
     fallback = pytest.importorskip("percept_ros.inference.fallback").FallbackEngine
@@ -193,6 +220,7 @@ CASES: dict[str, Callable[[Path, Path], Case]] = {
     "kernel": kernel_case,
     "scripted": scripted_case,
     "cluster": cluster_case,
+    "pathstep": pathstep_case,
     "fallback": fallback_case,
     "tensorrt": lambda folder, engines: tensorrt_case(host_machine.HostDevice),
     "tensorrt_graph": tensorrt_graph_case,
