@@ -34,19 +34,41 @@ class Layout:
 
     def actor(self, class_id: ObjectClass, pose: tuple[float, float, float], speed_mps: float) -> bool:
         """Put a random object of a class at x, y, yaw; False when there is no room."""
-        return self._add(make(class_id, self._rng), pose, speed_mps)
+        return self.put(make(class_id, self._rng), pose, speed_mps)
 
     def parked_bicycle(self, pose: tuple[float, float, float]) -> bool:
         """Put a bicycle without rider at x, y, yaw, as close to others as in a rack."""
-        return self._add(boxed(bicycle(self._rng, False), ObjectClass.BICYCLE), pose, 0.0, (0.0, 0.0))
+        return self.put(boxed(bicycle(self._rng, False), ObjectClass.BICYCLE), pose, 0.0, (0.0, 0.0))
 
-    def _add(
+    def coupled(
+        self,
+        front: Model,
+        front_pose: tuple[float, float, float],
+        rear: Model,
+        rear_pose: tuple[float, float, float],
+        speed_mps: float,
+    ) -> bool:
+        """Put two objects that reach into each other, a tractor and its trailer; False when there is no room for both."""
+        before = self._count
+        room = ((m, p, m.size + 0.3) for m, p in ((front, front_pose), (rear, rear_pose)))
+        rows = [np.array([p[0], p[1], np.cos(p[2]), np.sin(p[2]), s[0] / 2, s[1] / 2]) for _, p, s in room]
+        if before + 2 > len(self._rects) or any(overlaps(row, self._rects[:before]).any() for row in rows):
+            return False
+        self._rects[before : before + 2] = rows
+        self._count += 2
+        self.models += [front, rear]
+        self.actor_poses += [front_pose, rear_pose]
+        self.speeds += [speed_mps, speed_mps]
+        return True
+
+    def put(
         self,
         model: Model,
         pose: tuple[float, float, float],
         speed_mps: float,
         room_m: tuple[float, float] | None = None,
     ) -> bool:
+        """Put a model at x, y, yaw; False when there is no room. room_m: free length and width about it; None = usual."""
         person = model.class_id == ObjectClass.PEDESTRIAN
         room_m = room_m or ((0.05, 0.05) if person else (0.3, 0.2))
         if not self.keep_clear(pose, (model.size[0] + room_m[0], model.size[1] + room_m[1])):

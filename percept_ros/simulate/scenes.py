@@ -18,16 +18,18 @@ from percept_ros.simulate.camera import Camera, Look, render
 from percept_ros.simulate.ground import Street, random_ground
 from percept_ros.simulate.layout import Layout
 from percept_ros.simulate.lidar import Ground, LidarModel, Scan, sweep
+from percept_ros.simulate.queues import jam, lane
 from percept_ros.simulate.sensors import ego_body, mounted, random_lidar
 from percept_ros.simulate.solids import SCENERY, Solids, place
 from percept_ros.types import F32, F64, I64, U8, ObjectClass
 
 C = ObjectClass
-TRAFFIC = ((C.CAR, 0.67), (C.TRUCK, 0.11), (C.BUS, 0.05), (C.TRAILER, 0.05), (C.MOTORCYCLE, 0.05), (C.BICYCLE, 0.07))
 TWIN_SHARE = 0.15
 """Share of the sweeps that two 32-beam sensors above each other make."""
 QUIET_SHARE = 0.35
 """Share of the streets with little traffic, where most returns are scenery."""
+JAM_SHARE = 0.25
+"""Share of the streets where one direction stands in a queue."""
 EGO_CLEAR_M = (6.0, 2.6)
 
 
@@ -76,14 +78,14 @@ def random_scene(rng: np.random.Generator) -> Scene:
     layout = Layout(rng)
     layout.keep_clear((0.0, 0.0, 0.0), EGO_CLEAR_M)
     lanes = int(rng.integers(1, 4))
-    lane = float(rng.uniform(2.9, 3.7))
-    ego_lane = (float(rng.integers(0, lanes)) + 0.5) * lane
+    wide = float(rng.uniform(2.9, 3.7))
+    ego_lane = (float(rng.integers(0, lanes)) + 0.5) * wide
     kind = rng.random()
     crossing = float(rng.uniform(12, 45)) * (1 if rng.random() < 0.8 else -1) if kind < 0.45 else None
-    edge = lanes * lane + float(rng.choice([0.3, 2.4]))
+    edge = lanes * wide + float(rng.choice([0.3, 2.4]))
     right, left = ego_lane - edge, ego_lane + edge  # y of the road's edges; the middle is at y = ego_lane
-    _fill(layout, rng, kind, (lanes, lane, ego_lane), (right, left), crossing)
-    street = Street.random(rng, (right, left), ego_lane, lane, lanes, crossing)
+    _fill(layout, rng, kind, (lanes, wide, ego_lane), (right, left), crossing)
+    street = Street.random(rng, (right, left), ego_lane, wide, lanes, crossing)
     return _freeze(layout, random_ground(rng, street), street)
 
 
@@ -98,15 +100,18 @@ def _fill(
     count, width, middle = lanes
     busy = rng.uniform(0.15, 1.0)
     quiet = rng.random() < QUIET_SHARE
+    jammed = (rng.random() < JAM_SHARE, rng.random() < JAM_SHARE)
+    heavy = float(rng.uniform(0.0, 0.5))
     for index in range(count):
-        for side, yaw in ((-1.0, 0.0), (1.0, np.pi)):
-            if quiet and rng.random() < 0.7:
-                continue
+        for side, yaw, queue in ((-1.0, 0.0, jammed[0]), (1.0, np.pi, jammed[1])):
             y = middle + side * (index + 0.5) * width
-            _lane(layout, rng, (0.0, y), yaw, 75.0, busy, rng.uniform(0, 20))
+            if queue:
+                jam(layout, rng, (0.0, y), yaw, heavy)
+            elif not (quiet and rng.random() < 0.7):
+                lane(layout, rng, (0.0, y), yaw, 75.0, busy, rng.uniform(0, 20))
     if crossing is not None:
         for side, yaw in ((-1.0, -np.pi / 2), (1.0, np.pi / 2)):
-            _lane(layout, rng, (crossing + side * 2.0, 0.0), yaw, 45.0, busy, rng.uniform(0, 12))
+            lane(layout, rng, (crossing + side * 2.0, 0.0), yaw, 45.0, busy, rng.uniform(0, 12))
     motorway = kind > 0.6 and crossing is None and rng.random() < 0.6
     if motorway:
         close_in(layout, rng, edges)
@@ -127,31 +132,6 @@ def _fill(
         roadside.dress(layout, rng, edges)
     _roadside(layout, rng, edges, rng.uniform(0.3, 1.7) * (0.7 if motorway else 0.5))
     backdrop(layout, rng, edges)
-
-
-def _lane(
-    layout: Layout,
-    rng: np.random.Generator,
-    at: tuple[float, float],
-    yaw: float,
-    reach: float,
-    busy: float,
-    speed: float,
-) -> None:
-    names, odds = zip(*TRAFFIC, strict=True)
-    along = -reach + float(rng.exponential(15.0))
-    while along < reach:
-        class_id = C(rng.choice(names, p=np.array(odds) / sum(odds)))
-        x, y = at[0] + along * np.cos(yaw), at[1] + along * np.sin(yaw)
-        drift = rng.normal(0, 0.3, 2)
-        turn = yaw + rng.normal(0, 0.04) + (rng.uniform(-0.9, 0.9) if rng.random() < 0.07 else 0.0)
-        own = 0.0 if rng.random() < 0.25 else speed * float(rng.uniform(0.7, 1.3))
-        layout.actor(class_id, (x + drift[0], y + drift[1], turn), own)
-        along += (
-            7.0
-            + (6.0 if class_id in (C.TRUCK, C.BUS, C.TRAILER) else 0.0)
-            + float(rng.exponential(22.0 * (1.1 - busy)))
-        )
 
 
 def _parked(layout: Layout, rng: np.random.Generator, edge: float, out: float) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from percept_ros.core.bev import GroundPlane
+from percept_ros.core.geometry import points_in_box
 from percept_ros.train.scans import Scan
 from percept_ros.types import F32, F64, I64, Bool
 
@@ -26,7 +27,8 @@ class Augmentation:
     beams_probability: float = 0.25
     jitter_sigma_m: float = 0.02
     jitter_probability: float = 0.25
-    sector_probability: float = 0.4
+    sector_probability: float = 0.3
+    view_probability: float = 0.15
     canopy_probability: float = 0.5
     canopies_most: int = 12
 
@@ -48,7 +50,7 @@ class Augmented:
 
 def augment(scan: Scan, how: Augmentation, rng: np.random.Generator) -> Augmented:
     """Boxes turned, mirrored and scaled, points thinned and jittered."""
-    points, share = _thin(scan, how, rng)
+    points, inside = _thin(scan, how, rng)
     if rng.random() < how.canopy_probability:
         points = np.concatenate([points, *_canopies(scan.boxes, how, rng)])
     turn, scale = rng.uniform(-np.pi, np.pi), 1.0 + how.scale * rng.uniform(-1, 1)
@@ -61,7 +63,7 @@ def augment(scan: Scan, how: Augmentation, rng: np.random.Generator) -> Augmente
     boxes[:, 6] = mirror * boxes[:, 6] + turn
     if rng.random() < how.jitter_probability:
         points = points + rng.standard_normal(points.shape, np.float32) * np.float32(how.jitter_sigma_m * rng.random())
-    return Augmented(points, boxes, _wrong_plane(how, rng), matrix, (scan.inside * share).astype(np.int64))
+    return Augmented(points, boxes, _wrong_plane(how, rng), matrix, inside)
 
 
 def _canopies(boxes: F64, how: Augmentation, rng: np.random.Generator) -> Iterator[F32]:
@@ -87,8 +89,8 @@ def _wrong_plane(how: Augmentation, rng: np.random.Generator) -> GroundPlane:
     return GroundPlane(float(slope_x), float(slope_y), float(height_m))
 
 
-def _thin(scan: Scan, how: Augmentation, rng: np.random.Generator) -> tuple[F32, F64]:
-    """The points that are kept, and about which share of its returns each object keeps (N,)."""
+def _thin(scan: Scan, how: Augmentation, rng: np.random.Generator) -> tuple[F32, I64]:
+    """The points that are kept, and about how many of them each object returned (N,)."""
     points, share = scan.points, np.ones(len(scan.boxes))
     keep = np.ones(len(points), bool)
     if rng.random() < how.drop_probability:
@@ -98,11 +100,33 @@ def _thin(scan: Scan, how: Augmentation, rng: np.random.Generator) -> tuple[F32,
     if rng.random() < how.beams_probability:
         keep &= _half_the_beams(points, rng)
         share *= 0.5
+    whole = np.ones(len(scan.boxes))
     if rng.random() < how.sector_probability:
         middle, half = rng.uniform(-np.pi, np.pi), rng.uniform(0.6, 2.0)
         keep &= _within(points[:, 0], points[:, 1], middle, half)
-        share *= _within(*_footprints(scan.boxes), middle, half).mean(axis=0)
-    return points[keep], share
+        whole *= _within(*_footprints(scan.boxes), middle, half).mean(axis=0)
+    elif rng.random() < how.view_probability:
+        view = rng.uniform(-np.pi, np.pi), rng.uniform(0.5, 1.2), rng.uniform(0.2, 0.5), rng.uniform(0.15, 0.5)
+        keep &= _in_view(points[:, 0], points[:, 1], points[:, 2], *view)
+        levels = (scan.boxes[:, 2] + part * scan.boxes[:, 5] for part in (-0.4, 0.0, 0.4))
+        whole *= np.mean([_in_view(*_footprints(scan.boxes), z, *view) for z in levels], axis=(0, 1))
+    kept_points = points[keep]
+    inside = scan.inside * share * (whole > 0)
+    for i in np.flatnonzero((whole > 0) & (whole < 1) & (inside > 0)):
+        inside[i] = points_in_box(kept_points, scan.boxes[i], 0.05).sum()
+    return kept_points, inside.astype(np.int64)
+
+
+def _in_view(
+    x: F32 | F64, y: F32 | F64, z: F32 | F64, middle: float, across: float, below: float, above: float
+) -> Bool:
+    """Which places a camera 1.65 m above the origin sees that looks in direction ``middle``; the rest are tangents.
+
+    Many recordings keep only what lies in a camera's image, so that what is near is cut on all sides.
+    """
+    forward, left, up = x * np.cos(middle) + y * np.sin(middle), y * np.cos(middle) - x * np.sin(middle), z - 1.65
+    seen: Bool = (np.abs(left) < across * forward) & (up < above * forward) & (up > -below * forward)
+    return seen
 
 
 def _within(x: F32 | F64, y: F32 | F64, middle: float, half: float) -> Bool:

@@ -75,6 +75,7 @@ def test_augmented_points_stay_in_their_boxes(seed: int) -> None:
         drop_probability=0.0,
         beams_probability=0.0,
         sector_probability=0.0,
+        view_probability=0.0,
         canopy_probability=0.0,
         jitter_probability=0.0,
     )
@@ -98,3 +99,17 @@ def test_objects_that_a_sector_cuts_away_keep_no_returns() -> None:
     assert np.abs(truth - told).max() < 0.25
     assert (told == 0.0).any()
     assert (told > 0.9).any()
+
+
+def test_objects_that_the_view_of_a_camera_cuts_keep_what_is_left_of_them() -> None:
+    how = Augmentation(
+        drop_probability=0, beams_probability=0, sector_probability=0, view_probability=1, canopy_probability=0
+    )
+    made, told = scan(), []
+    for seed in range(60):
+        changed = augment(made, how, np.random.default_rng(seed))
+        own = changed.points[(changed.points[:, 2] > 0.1) & (np.hypot(*(changed.points[:, :2] - (3.0, 4.0)).T) < 1.6)]
+        assert abs(len(own) - changed.inside[0]) < 0.3 * made.inside[0]
+        told.append(changed.inside[0] / made.inside[0])
+    assert min(told) == 0.0
+    assert max(told) > 0.4
