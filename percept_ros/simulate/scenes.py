@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from percept_ros.simulate import roadside, scenery
+from percept_ros.simulate import people, roadside, scenery
 from percept_ros.simulate.backdrop import backdrop, close_in
 from percept_ros.simulate.camera import Camera, Look, render
 from percept_ros.simulate.ground import Street, random_ground
@@ -20,6 +20,7 @@ from percept_ros.simulate.layout import Layout
 from percept_ros.simulate.lidar import Ground, LidarModel, Scan, sweep
 from percept_ros.simulate.queues import jam, lane
 from percept_ros.simulate.sensors import ego_body, mounted, random_lidar
+from percept_ros.simulate.shapes import boxed
 from percept_ros.simulate.solids import SCENERY, Solids, place
 from percept_ros.types import F32, F64, I64, U8, ObjectClass
 
@@ -153,12 +154,19 @@ def _pavement(layout: Layout, rng: np.random.Generator, edge: float, out: float,
         yaw = rng.choice([0.0, np.pi]) + rng.normal(0, 0.3) if rng.random() < 0.75 else rng.uniform(-np.pi, np.pi)
         for _ in range(int(rng.choice([1, 1, 1, 2, 2, 3, 5]))):
             near = (x + rng.normal(0, 0.6), y + rng.normal(0, 0.6), yaw + rng.normal(0, 0.2))
-            layout.actor(C.PEDESTRIAN, near, float(rng.choice([0.0, rng.uniform(0.4, 2.0)])))
+            _person(layout, rng, near)
     for _ in range(int(rng.poisson(1.5 * busy))):
         yaw = rng.choice([0.0, np.pi]) + rng.normal(0, 0.1)
         layout.actor(
             C.BICYCLE, (rng.uniform(-40, 40), edge + out * rng.uniform(-1.0, 3.0), yaw), float(rng.uniform(0, 7))
         )
+
+
+def _person(layout: Layout, rng: np.random.Generator, pose: tuple[float, float, float]) -> None:
+    """Half of them walk; the faster, the longer the stride."""
+    speed = float(rng.choice([0.0, rng.uniform(0.4, 2.0)]))
+    stride = float(rng.uniform(0.0, 0.13 + 0.06 * speed)) if speed else None
+    layout.put(boxed(people.pedestrian(rng, stride), C.PEDESTRIAN), pose, speed)
 
 
 def _roadside(layout: Layout, rng: np.random.Generator, edges: tuple[float, float], density: float) -> None:
