@@ -9,6 +9,11 @@ namespace {
 
 constexpr double kOutlier = 9.0;   // squared Mahalanobis distance on the ground plane
 constexpr double kFarthest = 12.0;  // metres that a track which only cameras saw may be off
+// Of tracks that the usual detector knows, while a weaker one measures.
+constexpr double kVagueM = 6.0;       // one-sigma of its centres
+constexpr double kVagueShape = 10.0;  // factor of the variance of heading and size
+constexpr double kVagueGiou = -0.5;   // least overlap of a match, also of the first one of the usual detector
+constexpr int64_t kRememberedNs = 3'000'000'000;
 
 uint64_t mix(uint64_t z) {  // splitmix64 (Steele, Lea and Flood, OOPSLA 2014)
   z += 0x9e3779b97f4a7c15ull;
@@ -61,6 +66,7 @@ void Tracker::predictAll(double dt) {
   for (Track& t : tracks_) {
     predict(t, of(t), dt);
     t.hit = t.camera_hit = false;
+    t.vague |= weaker_ && t.usual_ns;
   }
 }
 
@@ -96,6 +102,16 @@ bool Tracker::readDetections(const PerceptTrackingFrame& f) {
   return true;
 }
 
+// What a detection says about a track. A weaker detector means part of the object, or the one beside it, as often as the
+// object: it shows that a track which the usual one knows is still there, and hardly moves it until that has been away for long.
+Measurement Tracker::of(const Track& t, const Detection& d) const {
+  Measurement m = d.m;
+  if (!weaker_ || !t.usual_ns || stamp_ns_ - t.usual_ns > kRememberedNs) return m;
+  for (double* var : {&m.radial_var, &m.tangent_var}) *var += kVagueM * kVagueM;
+  for (double* var : {&m.yaw_var, &m.height_var, &m.size_var}) *var *= kVagueShape;
+  return m;
+}
+
 void Tracker::refreshGround() {
   ground_.resize(tracks_.size());
   for (size_t i = 0; i < tracks_.size(); ++i) {
@@ -115,7 +131,7 @@ void Tracker::collectPairs(const std::vector<int>& dets, bool strong) {
     if (t.hit) continue;
     const ClassParameters& c = of(t);
     const bool ranged = t.hits > 0;
-    const double gate2 = ranged ? c.gate_centre_m * c.gate_centre_m : kFarthest * kFarthest, least = strong ? c.gate_giou : c.gate_giou_weak;
+    const double gate2 = ranged ? c.gate_centre_m * c.gate_centre_m : kFarthest * kFarthest, least = t.vague ? kVagueGiou : strong ? c.gate_giou : c.gate_giou_weak;
     double box[7];
     boxOf(t, c, box);
     const double reach = std::sqrt(gate2);
@@ -128,7 +144,7 @@ void Tracker::collectPairs(const std::vector<int>& dets, bool strong) {
       if (dx * dx + dy * dy > gate2) continue;
       const double group = p_.c[d.cls].group;
       if (group != c.group && group != 0 && c.group != 0) continue;
-      const double m2 = mahalanobis2(t, d.m);
+      const double m2 = weaker_ ? mahalanobis2(t, of(t, d)) : mahalanobis2(t, d.m);
       if (m2 > (ranged ? c.gate_mahalanobis2 : kOutlier)) continue;
       const double giou = overlap(box, d.box, ground_[r], d.ground, true).giou_3d;
       if (ranged && giou < least) continue;
@@ -191,6 +207,7 @@ void Tracker::countInnovation(const Track& t, const Measurement& m, double m2) {
 }
 
 void Tracker::take(Track& t, Detection& d, int64_t now) {
+  d.m = of(t, d);
   const double m2 = mahalanobis2(t, d.m);
   countInnovation(t, d.m, m2);
   t.innovation += 0.3 * (m2 - t.innovation);
@@ -199,6 +216,8 @@ void Tracker::take(Track& t, Detection& d, int64_t now) {
     d.m.tangent_var *= m2 / kOutlier;
   }
   t.score = logit(d.score);
+  t.vague = weaker_ && t.usual_ns;
+  if (!weaker_) t.usual_ns = now;
   if (t.hits == 0) {  // only cameras saw it so far: its depth was a guess
     start(t, of(t), d.m);
     t.score_max = t.score_recent = t.score;
@@ -235,6 +254,7 @@ void Tracker::giveBirth(const PerceptTrackingFrame& f) {
     t.hit = true;
     t.hit_recent = 1;
     t.existence = p_.g.birth * d.score;
+    t.usual_ns = weaker_ ? 0 : f.stamp_ns;
   }
 }
 
@@ -252,6 +272,7 @@ Track& Tracker::newTrack(int cls, int64_t now) {
 int Tracker::step(const PerceptTrackingFrame& f, PerceptTrackingOutput& out) {
   const double dt = started_ ? 1e-9 * static_cast<double>(f.stamp_ns - stamp_ns_) : 0.0;
   if (!readDetections(f)) return -2;
+  weaker_ = f.measured == kWeaker;
   stamp_ns_ = f.stamp_ns;
   started_ = true;
   predictAll(dt);

@@ -44,6 +44,8 @@ struct Track {
   double z, z_var, size[3], size_var;
   double flip;          // votes for the present heading (negative: it is backwards)
   int64_t birth_ns, measured_ns, lidar_ns;
+  int64_t usual_ns;  // when the usual detector measured it last, 0 = never
+  bool vague;        // a weaker one has measured since
   uint32_t sensors;
   bool confirmed, hit, camera_hit, in_view;
   double existence, shown_sum;

@@ -56,6 +56,7 @@ class Tracker {
 
  private:
   const ClassParameters& of(const Track& t) const { return p_.c[t.cls]; }
+  Measurement of(const Track& t, const Detection& d) const;
   void predictAll(double dt);
   bool readDetections(const PerceptTrackingFrame& f);
   void refreshGround();
@@ -102,7 +103,7 @@ class Tracker {
   Assignment assignment_;
   Consistency consistency_[kClasses][kBands] = {};
   int64_t stamp_ns_ = 0, born_ = 0;
-  bool started_ = false;
+  bool started_ = false, weaker_ = false;
   double ego_[3] = {0, 0, 0};
 };
 

@@ -104,3 +104,18 @@ def test_a_weaker_detector_names_no_new_track_beside_a_confirmed_one_and_wears_i
         far = replace(far, stamp_ns=10**9 + step * 10**8)
         tracks = tracker.step(far, {}, {}, np.eye(4), weaker=True)
     assert len(tracks) == 4, "what is new elsewhere is born"
+
+
+def test_a_weaker_detector_does_not_drag_a_known_track_away_and_the_usual_one_finds_it_again() -> None:
+    tracker = Tracker(TrackingConfig(max_coast_s=5.0), seed=1)
+    known = tracked(tracker, range(25))
+    for step in range(25, 40):
+        weak = detections(step)
+        weak.boxes[:, 0] -= 0.15 * (step - 24)  # the nearest cluster slides away, 1.5 m/s
+        weak.scores[:] = 0.3
+        tracks = tracker.step(weak, {}, {}, np.eye(4), weaker=True)
+    truth = detections(39).boxes
+    off_m = np.abs(tracks.boxes[:, None, :2] - truth[None, :, :2]).sum(axis=2).min(axis=1)
+    assert (off_m < 1.5).all(), "the clusters are 2.25 m away"
+    after = tracked(tracker, range(40, 43))
+    assert {bytes(row) for row in after.id} == {bytes(row) for row in known.id}
