@@ -3,13 +3,14 @@
 #include "percept_kernels.h"
 
 // boxes (tracks, 7) x, y, z, l, w, h, yaw; velocity (tracks, 2) m/s; turn_radps (tracks,), 0 = straight: the tracker's motion.
-// straight (tracks, 2) m/s goes on instead where own (tracks,) is 0. learned (tracks, 2, steps) float32 offsets along x and y,
-// blended in by share (tracks,) in [0, 1]; it may be null when no share is above 0. Where the result is not the tracker's own
+// straight (tracks, 2) m/s goes on instead where own (tracks,) is 0. learned (tracks, 2, >= steps), rows of `stride`, float32 offsets along x
+// and y, blended in by share (tracks,) in [0, 1]; it may be null when no share is above 0. Where the result is not the tracker's own
 // motion, yaw turns as the course of the path turns, and is held where a step is shorter than least_m.
 // paths (tracks, steps, 3) x, y, yaw in [-pi, pi) at step_s, 2 step_s, ... Returns 0, < 0 on bad arguments.
 PERCEPT_API int32_t percept_paths(const double *boxes, const double *velocity, const double *turn_radps,
                                   const double *straight, const uint8_t *own, const double *share, const float *learned,
-                                  int64_t tracks, int64_t steps, double step_s, double least_m, double *paths);
+                                  int64_t tracks, int64_t steps, int64_t stride, double step_s, double least_m,
+                                  double *paths);
 
 // What every expert foretells, in one pass. window (tracks, 2, width) float32 displacements a step, newest last; age (tracks,)
 // float32 displacements seen; groups (tracks,) in [0, kinds); here (tracks, 7) boxes; velocity and turn_radps as above.
@@ -24,14 +25,14 @@ PERCEPT_API int32_t percept_path_experts(const float *window, const float *age, 
                                          double *straight, double *said, double *familiar);
 
 // How far off promises were. keys and groups (promised,) of tracks, said (experts, promised, 2) positions; sorted (present,)
-// ascending keys of the tracks that are here, order (present,) their rows in position (rows, 2). usual (kinds,) in
-// [0, experts): the expert that others are compared with. Adds up into count (kinds,), and sums, over (error less the usual
-// one's) and squares (of that), each (experts, kinds). Promises of absent tracks and of no number are left out.
-// Returns 0, < 0 on bad arguments.
+// ascending keys of the tracks that are here, order (present,) their rows in position (rows, stride), x and y first. usual
+// (kinds,) in [0, experts): the expert that others are compared with. count (kinds,), and sums, over (error less the usual
+// one's) and squares (of that), each (experts, kinds), fade by e^(-judged / memory), infinite = never, and take in what was
+// judged. Promises of absent tracks and of no number are left out. Returns 0, < 0 on bad arguments.
 PERCEPT_API int32_t percept_path_judge(const uint64_t *keys, const int64_t *groups, const double *said, int64_t promised,
                                        const uint64_t *sorted, const int64_t *order, int64_t present, const double *position,
-                                       int64_t rows, const int64_t *usual, int64_t experts, int64_t kinds, double *count,
-                                       double *sums, double *over, double *squares);
+                                       int64_t stride, int64_t rows, const int64_t *usual, int64_t experts, int64_t kinds,
+                                       double memory, double *count, double *sums, double *over, double *squares);
 
 // One sigma along paths: of the network (tracks, stride) float32, at least least_m, where share (tracks,) >= 0.5; elsewhere
 // sqrt(position + t^2 speed) of the variances position and speed (tracks,) at times (steps,). spread (tracks, steps).

@@ -109,19 +109,21 @@ int32_t percept_path_experts(const float *window, const float *age, const int64_
 
 int32_t percept_path_judge(const uint64_t *keys, const int64_t *groups, const double *said, int64_t promised,
                            const uint64_t *sorted, const int64_t *order, int64_t present, const double *position,
-                           int64_t rows, const int64_t *usual, int64_t experts, int64_t kinds, double *count, double *sums,
-                           double *over, double *squares) {
-  if (promised < 0 || present < 0 || rows < 0 || promised > kMost || present > kMost) return -2;
-  if (experts < 1 || experts > kMostExperts || kinds < 1) return -2;
+                           int64_t stride, int64_t rows, const int64_t *usual, int64_t experts, int64_t kinds, double memory,
+                           double *count, double *sums, double *over, double *squares) {
+  if (promised < 0 || present < 0 || rows < 0 || promised > kMost || present > kMost || stride < 2) return -2;
+  if (experts < 1 || experts > kMostExperts || kinds < 1 || kinds > kMostWidth || !(memory > 0.0)) return -2;
   if (promised == 0 || present == 0) return 0;
   if (!keys || !groups || !said || !sorted || !order || !position || !usual || !count || !sums || !over || !squares) return -1;
   if (!good_groups(groups, promised, kinds) || !good_groups(usual, kinds, experts)) return -4;
   if (!good_groups(order, present, rows)) return -4;
   double errors[kMostExperts];
+  std::vector<double> seen(static_cast<size_t>(kinds), 0.0), mine(static_cast<size_t>(3 * experts * kinds), 0.0);
+  double *const more[3] = {mine.data(), mine.data() + experts * kinds, mine.data() + 2 * experts * kinds};
   for (int64_t n = 0; n < promised; ++n) {
     const uint64_t *place = std::lower_bound(sorted, sorted + present, keys[n]);
     if (place == sorted + present || *place != keys[n]) continue;
-    const double *at = position + 2 * order[place - sorted];
+    const double *at = position + stride * order[place - sorted];
     bool numbers = true;
     for (int64_t e = 0; e < experts; ++e) {
       const double *point = said + 2 * (e * promised + n), dx = point[0] - at[0], dy = point[1] - at[1];
@@ -131,12 +133,21 @@ int32_t percept_path_judge(const uint64_t *keys, const int64_t *groups, const do
     if (!numbers) continue;
     const int64_t group = groups[n];
     const double base = errors[usual[group]];
-    count[group] += 1.0;
+    seen[group] += 1.0;
     for (int64_t e = 0; e < experts; ++e) {
-      const double more = errors[e] - base;
-      sums[e * kinds + group] += errors[e];
-      over[e * kinds + group] += more;
-      squares[e * kinds + group] += more * more;
+      const double above = errors[e] - base;
+      more[0][e * kinds + group] += errors[e];
+      more[1][e * kinds + group] += above;
+      more[2][e * kinds + group] += above * above;
+    }
+  }
+  for (int64_t g = 0; g < kinds; ++g) {
+    const double keep = std::exp(-seen[g] / memory);
+    count[g] = keep * count[g] + seen[g];
+    for (int64_t i = g; i < experts * kinds; i += kinds) {
+      sums[i] = keep * sums[i] + more[0][i];
+      over[i] = keep * over[i] + more[1][i];
+      squares[i] = keep * squares[i] + more[2][i];
     }
   }
   return 0;

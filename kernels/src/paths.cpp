@@ -66,8 +66,8 @@ class Course {
 
 int32_t percept_paths(const double *boxes, const double *velocity, const double *turn_radps, const double *straight,
                       const uint8_t *own, const double *share, const float *learned, int64_t tracks, int64_t steps,
-                      double step_s, double least_m, double *paths) {
-  if (tracks < 0 || steps < 1 || tracks > (1 << 24) || steps > (1 << 16)) return -2;
+                      int64_t stride, double step_s, double least_m, double *paths) {
+  if (tracks < 0 || steps < 1 || stride < steps || tracks > (1 << 24) || steps > (1 << 16)) return -2;
   if (tracks == 0) return 0;
   if (!boxes || !velocity || !turn_radps || !straight || !own || !share || !paths) return -1;
   if (!(step_s > 0.0) || !(least_m >= 0.0)) return -3;
@@ -75,7 +75,7 @@ int32_t percept_paths(const double *boxes, const double *velocity, const double 
     const double *box = boxes + 7 * n;
     const double part = share[n], yaw = box[6];
     if (part > 0.0 && !learned) return -1;
-    const float *east = learned ? learned + 2 * steps * n : nullptr;
+    const float *east = learned ? learned + 2 * stride * n : nullptr;
     const bool own_motion = own[n] != 0, bent = part > 0.0 || !own_motion;
     Motion motion(own_motion ? velocity + 2 * n : straight + 2 * n, own_motion ? turn_radps[n] : 0.0, step_s);
     Course course(least_m);
@@ -85,7 +85,7 @@ int32_t percept_paths(const double *boxes, const double *velocity, const double 
       double x = motion.x, y = motion.y;
       if (part > 0.0) {
         x += part * (static_cast<double>(east[t]) - x);
-        y += part * (static_cast<double>(east[steps + t]) - y);
+        y += part * (static_cast<double>(east[stride + t]) - y);
       }
       out[0] = box[0] + x;
       out[1] = box[1] + y;

@@ -6,12 +6,16 @@ what really happened since, a group at a time, and starts from how they did on h
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import ctypes
+from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
 
 from percept_ros.core.path_features import GROUPS, Reals, jitter, mean_velocity
+from percept_ros.native import bind, pointer
 from percept_ros.settings import setting
 from percept_ros.types import F64, I64
 
@@ -20,6 +24,7 @@ SPANS = (1, 2, 3, 5, 10, 20)
 EXPERTS = ("network", *(f"cv{span}" for span in SPANS), "told")
 MARKS = (1.0 / 3.0, 2.0 / 3.0, 1.0)
 """Shares of the horizon at which paths are judged."""
+_MARKS = np.array(MARKS)
 YOUNG = 5
 """Displacements from which on the noise of a track is told."""
 NETWORK, TOLD = 0, len(SPANS) + 1
@@ -112,6 +117,26 @@ def straight_steps(windows: Reals, told_m: Reals, ages: Reals) -> F64:
     return np.concatenate([means, np.asarray(told_m, np.float64)[None]])
 
 
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Of judged positions: count (G,); errors, errors over the usual expert's, and the squares of these, each (E, G)."""
+
+    count: F64
+    sums_m: F64
+    over_m: F64
+    squares_m2: F64
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """errors: (M, E, G), see ``SkillGate.errors``. straight: (G,) expert that serves a group. ratio: (G,). share: (G,) of the network."""
+
+    errors: F64
+    straight: I64
+    ratio: F64
+    share: F64
+
+
 class SkillGate:
     """Which straight expert serves a group, and the share of the network, from the errors of all seen so far.
 
@@ -123,20 +148,20 @@ class SkillGate:
 
     def __init__(self, settings: SkillSettings | None = None, priors: Mapping[str, Prior] | None = None) -> None:
         self._settings = settings or SkillSettings()
-        given = np.array([astuple((priors or {}).get(name, Prior())) for name in GROUPS]).T
+        given = np.ascontiguousarray(np.array([astuple((priors or {}).get(name, Prior())) for name in GROUPS]).T)
         self._prior, most = given[:-1], max(self._settings.prior_weight, 1e-6)
         self._weight = np.minimum(given[-1], most)
         sure = given[-1] >= SURE
-        self._told_little = sure & (self._weight < SURE)
         self._usual = 1 + np.where(sure, given[1:-1].argmin(axis=0), SPANS.index(USUAL_SPAN))
         self._prior[NETWORK] = np.maximum(self._prior[NETWORK], self._settings.modesty)
         alike = np.where(sure, self._settings.alike, self._settings.alike_unsure)
         self._alike = alike * np.array(MARKS)[:, None] / MARKS[0]
+        self._unsure = np.ascontiguousarray(sure & (self._weight < SURE), np.uint8)
         self._sums = np.zeros((len(MARKS), len(EXPERTS), len(GROUPS)))
         self._over = np.zeros_like(self._sums)
         self._squares = np.zeros_like(self._sums)
         self.evidence = np.zeros((len(MARKS), len(GROUPS)))
-        self._verdict: tuple[I64, F64] | None = None
+        self._verdict: Verdict | None = None
 
     def judge(self, groups: I64, errors_m: F64, mark: int) -> None:
         """Take in the errors (E, N) of all experts at positions that have now been reached; mark: index into ``MARKS``."""
@@ -144,16 +169,22 @@ class SkillGate:
             return
         member = np.eye(len(GROUPS))[groups]
         over = errors_m - errors_m[self._usual[groups], np.arange(len(groups))]
-        self.judged(mark, member.sum(axis=0), errors_m @ member, over @ member, (over * over) @ member)
+        count, record = member.sum(axis=0), self.record(mark)
+        keep = np.exp(-count / self.memory)
+        record.sums_m[:] = keep * record.sums_m + errors_m @ member
+        record.over_m[:] = keep * record.over_m + over @ member
+        record.squares_m2[:] = keep * record.squares_m2 + (over * over) @ member
+        record.count[:] = keep * record.count + count
 
-    def judged(self, mark: int, count: F64, sums_m: F64, over_m: F64, squares_m2: F64) -> None:
-        """As ``judge``, from sums: count (G,); errors, errors over the usual expert's, and the squares of these, each (E, G)."""
-        keep = np.exp(-count / self._settings.memory)
-        self._sums[mark] = keep * self._sums[mark] + sums_m
-        self._over[mark] = keep * self._over[mark] + over_m
-        self._squares[mark] = keep * self._squares[mark] + squares_m2
-        self.evidence[mark] = keep * self.evidence[mark] + count
+    def record(self, mark: int) -> Record:
+        """What has been judged at a mark, to be added to: the gate thinks again after this."""
         self._verdict = None
+        return Record(self.evidence[mark], self._sums[mark], self._over[mark], self._squares[mark])
+
+    @property
+    def memory(self) -> float:
+        """Judged positions after which old ones weigh a third."""
+        return self._settings.memory
 
     @property
     def usual(self) -> I64:
@@ -166,67 +197,42 @@ class SkillGate:
         The prior of the first mark is that of training; of later marks, what the one before found. The network's is never
         better than training and ``modesty`` say, so that only its own record at that mark opens the gate.
         """
-        weight, prior, found = self._weight, self._prior, []
-        for sums, evidence in zip(self._sums, self.evidence, strict=True):
-            usual = np.where(evidence > 0, sums[1:].min(axis=0) / np.maximum(evidence, 1e-9), 1.0)
-            found.append((sums + weight * prior * np.maximum(usual, 1e-6)) / (evidence + weight))
-            prior = found[-1] / found[-1][1:].min(axis=0)
-            prior[NETWORK] = np.maximum(prior[NETWORK], self._prior[NETWORK])
-        return np.asarray(self._unseen(found[0][1:].min(axis=0)) * np.stack(found), np.float64)
-
-    def _unseen(self, first: F64) -> F64:
-        """(M, 1, G) what brings marks without evidence to the scale of the others, from errors (G,) at the first."""
-        scale = np.array(MARKS)[:, None, None] / MARKS[0]
-        return np.where(self.evidence[:, None] == 0, first * scale, 1.0)
-
-    def standard_errors(self) -> F64:
-        """(M, E, G) of the mean difference of each expert's error from the usual one's; infinite without evidence."""
-        count = np.maximum(self.evidence, 1e-9)[:, None]
-        variance = np.maximum(self._squares / count - (self._over / count) ** 2, 0.0)
-        spare = self.evidence[:, None] / self._alike[:, None] - 1.0
-        return np.asarray(np.where(spare > 0.0, np.sqrt(variance / np.maximum(spare, 1e-9)), np.inf), np.float64)
+        return self.verdict().errors
 
     def straight(self, groups: I64) -> I64:
         """(N,) index into ``EXPERTS`` of the straight expert that serves each track."""
-        return self._judgement()[0][groups]
+        return self.verdict().straight[groups]
 
     def ratio(self) -> F64:
         """(G,) error of the network over that of the best straight expert, at the horizon where it is worst."""
-        return self._judgement()[1]
+        return self.verdict().ratio
 
     def share(self, groups: I64) -> F64:
         """(N,) share of the network's path for tracks of these groups."""
-        return self.shares()[groups]
+        return self.verdict().share[groups]
 
-    def shares(self) -> F64:
-        """(G,) share of the network's path."""
-        return _falling(self.ratio(), self._settings.full_ratio, self._settings.none_ratio)
-
-    def _judgement(self) -> tuple[I64, F64]:
-        """Straight expert (G,) and ratio (G,); kept until more is judged."""
+    def verdict(self) -> Verdict:
+        """Of what has been judged so far; kept until more is."""
         if self._verdict is None:
-            errors, margin = self.errors(), self._margins()
-            self._verdict = (self._best_straight(errors, margin), self._network_ratio(errors, margin))
+            self._verdict = self._judgement()
         return self._verdict
 
-    def _margins(self) -> F64:
-        """(M, E, G) by how much less an expert's error has to be; none where there is no doubt."""
-        doubt = self._settings.doubt
-        return doubt * self.standard_errors() if doubt > 0.0 else np.zeros_like(self._sums)
-
-    def _best_straight(self, errors: F64, margin: F64) -> I64:
-        group, total = np.arange(len(GROUPS)), errors[:, 1:].sum(axis=0)
-        doubt = np.where(self._told_little, 0.0, _of_judged(margin[:, 1:]).sum(axis=0))
-        gain = total[self._usual - 1, group] - total - doubt
-        gain[self._usual - 1, group] = 0.0
-        return np.asarray(1 + gain.argmax(axis=0), np.int64)
-
-    def _network_ratio(self, errors: F64, margin: F64) -> F64:
-        doubtful = errors[:, NETWORK] + _of_judged(margin[:, NETWORK])
-        return np.asarray((doubtful / errors[:, 1:].min(axis=1)).max(axis=0), np.float64)
+    def _judgement(self) -> Verdict:
+        errors, shape = np.empty_like(self._sums), self._sums.shape
+        straight, ratio = np.empty(shape[2], np.int64), np.empty(shape[2])
+        given = (self._sums, self._over, self._squares, self.evidence, self._prior, self._weight, self._usual)
+        code = _verdict()(
+            *map(pointer, (*given, self._alike, self._unsure, _MARKS)),
+            *(*shape, self._settings.doubt),
+            *map(pointer, (errors, straight, ratio)),
+        )
+        if code < 0:
+            raise ValueError(f"the record of {shape} was refused ({code})")
+        share = _falling(ratio, self._settings.full_ratio, self._settings.none_ratio)
+        return Verdict(errors, straight, ratio, share)
 
 
-def _of_judged(margin: F64) -> F64:
-    """Margins (M, ..., G) with 0 for later marks that nothing was judged at yet; the first mark has to be judged."""
-    later = np.where(np.isfinite(margin[1:]), margin[1:], 0.0)
-    return np.concatenate([margin[:1], later])
+@cache
+def _verdict() -> Callable[..., Any]:
+    address, size = ctypes.c_void_p, ctypes.c_int64
+    return bind("percept_path_verdict", [*[address] * 10, *[size] * 3, ctypes.c_double, *[address] * 3])

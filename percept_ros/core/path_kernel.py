@@ -42,7 +42,7 @@ def blended_paths(
     if learned.shape != (count, 2, steps):
         raise ValueError(f"learned paths are {learned_m.shape}, expected ({count}, at least {steps}, 2)")
     addresses = [*map(pointer, arrays), pointer(flags), pointer(part), pointer(learned)]
-    code = _kernel()(*addresses, count, steps, step_s, LEAST_M, pointer(paths))
+    code = _kernel()(*addresses, count, steps, steps, step_s, LEAST_M, pointer(paths))
     if code < 0:
         raise ValueError(f"paths of {count} tracks, {steps} steps of {step_s} s refused ({code})")
     return paths
@@ -51,4 +51,4 @@ def blended_paths(
 @cache
 def _kernel() -> Callable[..., Any]:
     address, size, real = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
-    return bind("percept_paths", [*[address] * 7, size, size, real, real, address])
+    return bind("percept_paths", [*[address] * 7, size, size, size, real, real, address])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from percept_ros.core.path_gate import MARKS, SkillGate
-from percept_ros.core.path_score import score
+from percept_ros.core.path_score import judge
 from percept_ros.core.track_rows import U64, TrackRows
 from percept_ros.types import F64, I64
 
@@ -44,19 +44,14 @@ class Promises:
             waiting.append(_Promise(due_ns, keys, groups, said_m[mark]))
 
     def judge(self, gate: SkillGate, stamp_ns: int, here: TrackRows, position_m: F64) -> None:
-        """Tell the gate how far off the promises due now were, of tracks ``here`` at ``position_m`` (N, 2)."""
+        """Tell the gate how far off the promises due now were, of tracks ``here`` at ``position_m`` (N, >= 2), x and y first."""
         for mark, waiting in enumerate(self._waiting):
             while waiting and waiting[0].due_ns <= stamp_ns + self._slack_ns:
                 promise = waiting.popleft()
                 if promise.due_ns >= stamp_ns - self._slack_ns:
-                    _compare(gate, promise, here, position_m, mark)
+                    judge(gate, mark, promise.keys, promise.groups, promise.said_m, here, position_m)
 
     def clear(self) -> None:
         """Forget all."""
         for waiting in self._waiting:
             waiting.clear()
-
-
-def _compare(gate: SkillGate, promise: _Promise, here: TrackRows, position_m: F64, mark: int) -> None:
-    found = score(promise.keys, promise.groups, promise.said_m, here, position_m, gate.usual)
-    gate.judged(mark, found.count, found.sums_m, found.over_m, found.squares_m2)

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from percept_ros.core.path_features import GROUPS
-from percept_ros.core.path_gate import EXPERTS, SPANS
+from percept_ros.core.path_gate import EXPERTS, SPANS, SkillGate
 from percept_ros.core.track_rows import U64, TrackRows
 from percept_ros.native import bind, pointer
 from percept_ros.types import F32, F64, I64
@@ -68,44 +67,35 @@ def foretold(
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
-    """Of judged positions: count (G,); errors, errors over the usual expert's, and the squares of these, each (E, G)."""
+def judge(gate: SkillGate, mark: int, keys: U64, groups: I64, said_m: F64, here: TrackRows, place_m: F64) -> None:
+    """Tell the gate how far off positions said_m (E, N, 2) foretold of tracks ``keys`` were, now that they are at place_m.
 
-    count: F64
-    sums_m: F64
-    over_m: F64
-    squares_m2: F64
-
-
-def score(keys: U64, groups: I64, said_m: F64, here: TrackRows, position_m: F64, usual: I64) -> Score:
-    """How far off positions said_m (E, N, 2) foretold of tracks ``keys`` were, now that they are at position_m (N', 2).
-
-    here: rows of position_m. usual: (G,) expert that the others are compared with. Tracks that are gone do not count.
+    mark: index into ``MARKS``. here: rows of place_m (N', >= 2), x and y first. Tracks that are gone do not count.
     """
-    experts, kinds = len(said_m), len(GROUPS)
-    found = Score(np.zeros(kinds), *np.zeros((3, experts, kinds)))
-    arrays = (keys, np.ascontiguousarray(groups, np.int64), np.ascontiguousarray(said_m, np.float64))
-    place, base = np.ascontiguousarray(position_m, np.float64), np.ascontiguousarray(usual, np.int64)
-    if said_m.shape != (experts, len(keys), 2) or len(groups) != len(keys) or place.shape != (len(here.keys), 2):
+    record = gate.record(mark)
+    experts, kinds = record.sums_m.shape
+    if said_m.shape != (experts, len(keys), 2) or len(groups) != len(keys) or len(place_m) != len(here.keys):
         raise ValueError(
-            f"promises {said_m.shape} of {len(keys)} tracks, {place.shape} positions, {len(here.keys)} rows"
+            f"promises {said_m.shape} of {len(keys)} tracks, {place_m.shape} positions, {len(here.keys)} rows"
         )
+    given = (keys, np.ascontiguousarray(groups, np.int64), np.ascontiguousarray(said_m, np.float64))
+    place = np.ascontiguousarray(place_m, np.float64)
     code = _judge()(
-        *map(pointer, arrays),
+        *map(pointer, given),
         len(keys),
         *map(pointer, (here.sorted, here.order)),
         len(here.keys),
         pointer(place),
+        place.shape[1],
         len(place),
-        pointer(base),
+        pointer(gate.usual),
         experts,
         kinds,
-        *map(pointer, (found.count, found.sums_m, found.over_m, found.squares_m2)),
+        gate.memory,
+        *map(pointer, (record.count, record.sums_m, record.over_m, record.squares_m2)),
     )
     if code < 0:
         raise ValueError(f"promises of {len(keys)} tracks were refused ({code})")
-    return found
 
 
 def spread(sigma_m: F32, share: F64, position_m2: F64, speed_m2ps2: F64, times_s: F64) -> F64:
@@ -131,8 +121,8 @@ def _experts() -> Callable[..., Any]:
 @cache
 def _judge() -> Callable[..., Any]:
     address, size = ctypes.c_void_p, ctypes.c_int64
-    kinds = [*[address] * 3, size, address, address, size, address, size, address, size, size, *[address] * 4]
-    return bind("percept_path_judge", kinds)
+    found = [*[address] * 3, size, address, address, size, address, size, size, address, size, size, ctypes.c_double]
+    return bind("percept_path_judge", [*found, *[address] * 4])
 
 
 @cache

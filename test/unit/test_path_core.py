@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from path_verdict import verdict
 
 from percept_ros.core.path_compose import at_times, shifted
 from percept_ros.core.path_features import (
@@ -36,7 +37,7 @@ from percept_ros.core.path_gate import (
 from percept_ros.core.path_kernel import blended_paths
 from percept_ros.core.path_promises import Promises
 from percept_ros.core.path_ridge import apply_ridge, fit_ridge, normal_equations, prior_weights
-from percept_ros.core.path_score import foretold, score, spread
+from percept_ros.core.path_score import foretold, judge, spread
 from percept_ros.core.prediction import ctrv_paths, wrapped
 from percept_ros.core.track_rows import TrackRows, keys_of
 from percept_ros.types import ObjectClass
@@ -299,22 +300,43 @@ def test_scores_equal_numpy() -> None:
     rng = np.random.default_rng(10)
     ids = rng.integers(0, 256, (50, 16), np.uint8)
     keys, here = keys_of(ids[:40]), TrackRows(keys_of(ids[10:]))
-    groups, usual = rng.integers(0, 3, 40), np.array([1, 3, 5])
-    said, now = rng.normal(size=(len(EXPERTS), 40, 2)), rng.normal(size=(40, 2))
-    now[7] = np.nan
-    found = score(keys, groups, said, here, now, usual)
-    row = here.find(keys)
-    errors = np.linalg.norm(said - now[row], axis=2)
-    known = (row >= 0) & (row != 7)
-    over = errors - errors[usual[groups], np.arange(40)]
-    for group in range(3):
-        mine = known & (groups == group)
-        assert found.count[group] == mine.sum()
-        np.testing.assert_allclose(found.sums_m[:, group], errors[:, mine].sum(axis=1))
-        np.testing.assert_allclose(found.over_m[:, group], over[:, mine].sum(axis=1), atol=1e-12)
-        np.testing.assert_allclose(found.squares_m2[:, group], (over[:, mine] ** 2).sum(axis=1), atol=1e-12)
+    groups, settings = rng.integers(0, 3, 40), SkillSettings(memory=50.0)
+    gate, reference = SkillGate(settings), SkillGate(settings)
+    for mark in (0, 2, 2):
+        said, now = rng.normal(size=(len(EXPERTS), 40, 2)), rng.normal(size=(40, 7))
+        now[7, 0] = np.nan
+        judge(gate, mark, keys, groups, said, here, now)
+        row = here.find(keys)
+        known = (row >= 0) & (row != 7)
+        errors = np.linalg.norm(said - now[row, :2], axis=2)
+        reference.judge(groups[known], errors[:, known], mark)
+    for mark in range(len(MARKS)):
+        found, expected = gate.record(mark), reference.record(mark)
+        for name in ("count", "sums_m", "over_m", "squares_m2"):
+            np.testing.assert_allclose(getattr(found, name), getattr(expected, name), atol=1e-12, err_msg=name)
     with pytest.raises(ValueError, match="promises"):
-        score(keys, groups, said[:, :3], here, now, usual)
+        judge(gate, 0, keys, groups, said[:, :3], here, now)
+
+
+def test_verdicts_equal_numpy() -> None:
+    rng = np.random.default_rng(12)
+    for turn in range(60):
+        doubt = float(rng.choice([0.0, 0.5, 2.0]))
+        settings = SkillSettings(prior_weight=float(rng.choice([0.1, 5.0, 300.0])), doubt=doubt, modesty=0.9)
+        priors = {
+            name: Prior(*rng.uniform(0.7, 1.5, len(EXPERTS)), weight=float(rng.choice([5.0, 1e9])))
+            for name in ("car", "bicycle")
+        }
+        gate = SkillGate(settings, priors)
+        for _ in range(turn % 7):
+            groups = rng.integers(0, 3, rng.integers(0, 60))
+            errors = np.abs(rng.normal(1.0, 0.3, (len(EXPERTS), len(groups))))
+            gate.judge(groups, errors, int(rng.integers(0, len(MARKS))))
+        found, expected = gate.verdict(), verdict(gate, settings, priors)
+        np.testing.assert_allclose(found.errors, expected.errors, rtol=1e-12)
+        np.testing.assert_array_equal(found.straight, expected.straight)
+        np.testing.assert_allclose(found.ratio, expected.ratio, rtol=1e-12)
+        np.testing.assert_allclose(found.share, expected.share, atol=1e-9)
 
 
 def test_sigma_is_the_networks_where_it_has_half_a_share() -> None:
