@@ -8,14 +8,19 @@ from percept_ros.core.path_features import Reals
 from percept_ros.types import F64
 
 
+def fits(steps: int, step_s: float, times_s: F64) -> bool:
+    """Whether times (M,) are the first of ``steps`` steps of step_s."""
+    count = len(times_s)
+    return bool(count <= steps and abs(times_s[0] - step_s) < 1e-6 and abs(times_s[-1] - count * step_s) < 1e-6)
+
+
 def at_times(values: Reals, step_s: float, times_s: F64, first: float = 0.0) -> Reals:
     """(N, M, D) of values (N, T, D), given at step_s, 2 step_s, ..., at other times (M,), straight between and beyond.
 
     times_s: ascending. first: value at time zero.
     """
-    count = len(times_s)
-    if count <= values.shape[1] and abs(times_s[0] - step_s) < 1e-6 and abs(times_s[-1] - count * step_s) < 1e-6:
-        return values[:, :count]
+    if fits(values.shape[1], step_s, times_s):
+        return values[:, : len(times_s)]
     knots = np.concatenate([np.full_like(values[:, :1], first), values], axis=1).astype(np.float64)
     place = times_s / step_s
     left = np.clip(np.floor(place + 1e-9).astype(np.int64), 0, knots.shape[1] - 2)

@@ -1,70 +1,20 @@
-"""What every expert foretells of all tracks, and how far off it was: the gate's book-keeping in compiled passes."""
+"""How far off what was foretold of all tracks turned out to be, and how sure paths are, in compiled passes."""
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from percept_ros.core.path_gate import EXPERTS, SPANS, SkillGate
+from percept_ros.core.path_gate import SkillGate
 from percept_ros.core.track_rows import U64, TrackRows
 from percept_ros.native import bind, pointer
 from percept_ros.types import F32, F64, I64
 
 LEAST_SIGMA_M = 1e-3
-_SPANS = np.array(SPANS, np.int64)
-
-
-@dataclass(frozen=True, slots=True)
-class Foretold:
-    """straight_mps: (E - 1, N, 2) of the straight experts. said_m: (M, E, N, 2) positions after each time, by every expert.
-
-    familiar: (N,) share in [0, 1], see ``core.path_gate.familiarity``.
-    """
-
-    straight_mps: F64
-    said_m: F64
-    familiar: F64
-
-
-def foretold(
-    window: F32,
-    age: F32,
-    groups: I64,
-    boxes: F64,
-    velocity_mps: F64,
-    turn_radps: F64,
-    learned_m: F32,
-    times_s: F64,
-    limits: F64,
-    step_s: float,
-) -> Foretold:
-    """Where every expert sees tracks after ``times_s`` (M,).
-
-    window: (N, 2, W) displacements a step, newest last. age: (N, 1) displacements seen. boxes: (N, 7). velocity_mps: (N, 2) and
-    turn_radps: (N,), the tracker's own motion. learned_m: (N, M, 2) offsets of the network. limits: (3, G) of ``limits_of``.
-    """
-    count, marks = len(groups), len(times_s)
-    found = Foretold(np.empty((len(EXPERTS) - 1, count, 2)), np.empty((marks, len(EXPERTS), count, 2)), np.empty(count))
-    floats = [np.ascontiguousarray(a, np.float32) for a in (window, age)]
-    reals = [np.ascontiguousarray(a, np.float64) for a in (boxes, velocity_mps, turn_radps, times_s, limits)]
-    kinds, learned = np.ascontiguousarray(groups, np.int64), np.ascontiguousarray(learned_m, np.float32)
-    if window.shape[:2] != (count, 2) or age.size != count or learned.shape != (count, marks, 2) or len(boxes) != count:
-        raise ValueError(f"{count} tracks, but windows {window.shape}, ages {age.shape}, learned {learned.shape}")
-    given: list[npt.NDArray[Any]] = [*floats, kinds, *reals[:3], learned, reals[3], _SPANS, reals[4]]
-    code = _experts()(
-        *map(pointer, given),
-        *(count, window.shape[2], marks, len(SPANS), limits.shape[1], step_s),
-        *map(pointer, (found.straight_mps, found.said_m, found.familiar)),
-    )
-    if code < 0:
-        raise ValueError(f"what is foretold of {count} tracks was refused ({code})")
-    return found
 
 
 def judge(gate: SkillGate, mark: int, keys: U64, groups: I64, said_m: F64, here: TrackRows, place_m: F64) -> None:
@@ -110,12 +60,6 @@ def spread(sigma_m: F32, share: F64, position_m2: F64, speed_m2ps2: F64, times_s
     if code < 0:
         raise ValueError(f"sigma of {count} paths of {steps} steps was refused ({code})")
     return found
-
-
-@cache
-def _experts() -> Callable[..., Any]:
-    address, size = ctypes.c_void_p, ctypes.c_int64
-    return bind("percept_path_experts", [*[address] * 10, *[size] * 5, ctypes.c_double, *[address] * 3])
 
 
 @cache

@@ -42,9 +42,18 @@ def classical_method(turn_radps: F64) -> U8:
 
 def horizon_steps(tracks: Tracks, config: PredictionConfig) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """(N,) number of path points of each track, by its class."""
-    far = _GOES_FAR[tracks.class_ids]
-    horizon = np.where(far, config.pedestrian_horizon_s, config.vehicle_horizon_s)
+    return steps_of_classes(config)[tracks.class_ids]
+
+
+def steps_of_classes(config: PredictionConfig) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """(C,) number of path points of each ``ObjectClass``."""
+    horizon = np.where(_GOES_FAR, config.pedestrian_horizon_s, config.vehicle_horizon_s)
     return np.maximum(1, np.rint(horizon / config.step_s)).astype(np.int64)
+
+
+def turning_classes() -> Bool:
+    """(C,) whether each ``ObjectClass`` is predicted with a turn rate."""
+    return _TURNS
 
 
 def turn_rates(tracks: Tracks, config: PredictionConfig) -> F64:

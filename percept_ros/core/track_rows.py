@@ -24,6 +24,13 @@ class TrackRows:
         self.order = np.argsort(keys)
         self.sorted = keys[self.order]
 
+    @classmethod
+    def of(cls, keys: U64, ascending: U64, order: I64) -> TrackRows:
+        """From rows that are sorted already."""
+        rows = cls.__new__(cls)
+        rows.keys, rows.sorted, rows.order = keys, ascending, order
+        return rows
+
     def find(self, keys: U64) -> I64:
         """(M,) row of each key, -1 where it is not there."""
         if not len(self.sorted):

@@ -65,20 +65,25 @@ class PathState:
 
 @dataclass(frozen=True, slots=True)
 class PathAnswer:
-    """offsets_m: (N, T, 2) from the present position. linear: (N, 2, P), polynomial of time of the ridge filter alone.
+    """ways_m: (N, 2, T) offsets from the present position. linear: (N, 2, P), polynomial of time of the ridge filter alone.
 
     sigma_m: (N, T) one sigma an axis. state: to pass in next time.
     """
 
-    offsets_m: F32
+    ways_m: F32
     linear: F32
     sigma_m: F32
     state: PathState
 
     @property
+    def offsets_m(self) -> F32:
+        """(N, T, 2) view of the offsets."""
+        return np.swapaxes(self.ways_m, 1, 2)
+
+    @property
     def linear_m(self) -> F64:
         """(N, T, 2) offsets of the ridge filter alone."""
-        powers = path_powers(self.offsets_m.shape[1], self.linear.shape[2])
+        powers = path_powers(self.ways_m.shape[2], self.linear.shape[2])
         return np.asarray(np.swapaxes(self.linear @ powers, 1, 2), np.float64)
 
 
@@ -130,24 +135,29 @@ class PathModel:
         displacement_m: (N, 2) way since the last step. velocity_mps: (N, 2) as the tracker tells it (or displacement over
         step). groups: (N,) index into ``GROUPS``. fresh: (N,) tracks whose state is not to be read.
         """
+        kind, born = one_hot(groups).astype(np.float32), fresh.astype(np.float32)[:, None]
+        moved, told = displacement_m.astype(np.float32), velocity_mps.astype(np.float32)
+        return self.advance(moved, told, kind, born, state, deadline_ns=deadline_ns)
+
+    def advance(
+        self,
+        displacement_m: F32,
+        velocity_mps: F32,
+        kind: F32,
+        fresh: F32,
+        state: PathState,
+        *,
+        deadline_ns: int | None = None,
+    ) -> PathAnswer:
+        """As ``step``, from the network's own tensors. kind: (N, G) one-hot groups. fresh: (N, 1), 1 = not seen before."""
         if self.engine is None:
             raise EngineClosed(f"path model '{self._folder}' is used before load or after close")
-        out = self.engine.infer(
-            {
-                "displacement": displacement_m.astype(np.float32),
-                "velocity": velocity_mps.astype(np.float32),
-                "group": one_hot(groups).astype(np.float32),
-                "fresh": fresh.astype(np.float32)[:, None],
-                "window": state.window,
-                "age": state.age,
-                "hidden": state.hidden,
-                "cell": state.cell,
-            },
-            deadline_ns=deadline_ns,
-        )
+        given = {"displacement": displacement_m, "velocity": velocity_mps, "group": kind, "fresh": fresh}
+        remembered = {"window": state.window, "age": state.age, "hidden": state.hidden, "cell": state.cell}
+        out = self.engine.infer({**given, **remembered}, deadline_ns=deadline_ns)
         own = {name: array.copy() for name, array in out.items()}  # the engine writes over its outputs in its next call
         after = PathState(*(own[f"next_{name}"] for name in ("window", "age", "hidden", "cell")))
-        return PathAnswer(np.swapaxes(own["offsets"], 1, 2), own["linear"], own["sigma"], after)
+        return PathAnswer(own["offsets"], own["linear"], own["sigma"], after)
 
     def close(self) -> None:
         """Free the engine. May be called twice."""

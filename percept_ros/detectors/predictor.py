@@ -14,20 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from percept_ros.config import PredictionConfig
-from percept_ros.core.path_compose import at_times, shifted
-from percept_ros.core.path_features import GROUP_OF_CLASS, Reals
-from percept_ros.core.path_gate import TOLD, SkillGate, familiarity, limits_of
+from percept_ros.core.path_compose import at_times, fits, shifted
+from percept_ros.core.path_frame import AnswerReader, Known, Scene, SceneReader
+from percept_ros.core.path_gate import SkillGate, familiarity, limits_of
 from percept_ros.core.path_kernel import blended_paths
 from percept_ros.core.path_promises import Promises
-from percept_ros.core.path_score import foretold
 from percept_ros.core.path_score import spread as path_spread
-from percept_ros.core.prediction import (
-    classical_method,
-    horizon_steps,
-    position_and_speed_variance,
-    predict_classical,
-    turn_rates,
-)
+from percept_ros.core.prediction import classical_method, position_and_speed_variance, predict_classical
 from percept_ros.core.track_rows import U64, TrackRows, keys_of
 from percept_ros.detectors.path_model import PathAnswer, PathModel, PathState
 from percept_ros.errors import InferenceError
@@ -50,34 +43,14 @@ class _Memory:
     position_m: F64
     answer: PathAnswer
 
+    def steps_since(self, stamp_ns: int, step_s: float) -> float:
+        """Steps of the network's clock."""
+        return (stamp_ns - self.stamp_ns) * 1e-9 / step_s
+
     def find(self, keys: U64) -> I64:
         """(M,) rows of tracks with a state, -1 for others."""
         rows = self.rows.find(keys)
         return np.where(self.alive[rows], rows, -1)
-
-
-@dataclass(frozen=True, slots=True)
-class _Scene:
-    """The tracks now: rows, groups, turn rates of their own motion, path points of each, and the times (T,) of all.
-
-    usable: (N,) tracks whose position and velocity are numbers; the network sees the others as standing still.
-    """
-
-    tracks: Tracks
-    rows: TrackRows
-    groups: I64
-    usable: Bool
-    turn_radps: F64
-    steps: I64
-    times_s: F64
-
-
-def _scene(tracks: Tracks, config: PredictionConfig) -> _Scene:
-    usable: Bool = np.isfinite(tracks.boxes[:, :2].sum(axis=1) + tracks.velocity_mps.sum(axis=1))
-    kinds, steps = tracks.class_ids, horizon_steps(tracks, config)
-    times = config.step_s * np.arange(1.0, int(steps.max()) + 1)
-    rows = TrackRows(keys_of(tracks.id))
-    return _Scene(tracks, rows, GROUP_OF_CLASS[kinds], usable, turn_rates(tracks, config), steps, times)
 
 
 class PathPredictor:
@@ -96,7 +69,8 @@ class PathPredictor:
         self._memory: _Memory | None = None
         self._promises = Promises(config.vehicle_horizon_s, round(0.3 * config.step_s * 1e9))
         self._gate = SkillGate()
-        self._limits = limits_of({})
+        self._reader = SceneReader(config)
+        self._answers = AnswerReader(limits_of({}), config.step_s)
         self.faults: Counter[str] = Counter()
 
     def load(self) -> None:
@@ -109,7 +83,7 @@ class PathPredictor:
         """Forget how the predictors have done; the model's priors count again."""
         if self.model is not None:
             self._gate = SkillGate(self.model.output.skill, self.model.output.priors)
-            self._limits = limits_of(self.model.output.familiar)
+            self._answers = AnswerReader(limits_of(self.model.output.familiar), self.model.input.step_s)
 
     def reset(self, ids: U8 | None = None) -> None:
         """Forget the state of the named tracks, ids (M, 16), or of all (key frame, scene cut, time jump)."""
@@ -132,12 +106,12 @@ class PathPredictor:
         if self.model is None or not len(tracks):
             return predict_classical(tracks, self._config)
         self._forget_when_cut(self.model, tracks)
-        scene = _scene(tracks, self._config)
-        self._promises.judge(self._gate, tracks.stamp_ns, scene.rows, tracks.boxes[:, :2])
-        answer = self._advance(self.model, scene)
+        scene = self._read(self.model, tracks)
+        self._promises.judge(self._gate, tracks.stamp_ns, scene.rows, tracks.boxes)
+        answer = self._advance(self.model, tracks, scene)
         if answer is None:
-            return self._roll_on(self.model, scene)
-        return self._answer(self.model, answer, scene)
+            return self._roll_on(self.model, tracks, scene)
+        return self._answer(self.model, answer, tracks, scene)
 
     def close(self) -> None:
         """Free the engine."""
@@ -154,111 +128,76 @@ class PathPredictor:
         if tracks.frame_id != memory.frame_id or not 0.0 <= elapsed_s <= longest_s:
             self.reset()
 
-    def _advance(self, model: PathModel, scene: _Scene) -> PathAnswer | None:
+    def _read(self, model: PathModel, tracks: Tracks) -> Scene:
+        memory, step_s = self._memory, model.input.step_s
+        if memory is None:
+            return self._reader.read(tracks, step_s, None)
+        elapsed = memory.steps_since(tracks.stamp_ns, step_s) or 1.0  # at the same moment no step is taken
+        return self._reader.read(tracks, step_s, Known(memory.rows, memory.alive, memory.position_m, elapsed))
+
+    def _advance(self, model: PathModel, tracks: Tracks, scene: Scene) -> PathAnswer | None:
         """The network's answer for now, or None when it fails, is late, or too little time has passed for a step."""
-        memory, tracks, step_s = self._memory, scene.tracks, model.input.step_s
-        count, position = len(tracks), tracks.boxes[:, :2]
-        told = tracks.velocity_mps * step_s
-        state, fresh, moved, steps = model.empty(count), np.ones(count, np.bool_), told, 1
+        memory = self._memory
+        state, steps = model.empty(len(tracks)) if memory is None else memory.answer.state, 1
         if memory is not None:
-            elapsed = (tracks.stamp_ns - memory.stamp_ns) * 1e-9 / step_s
-            steps = int(elapsed + EARLY)
+            steps = int(memory.steps_since(tracks.stamp_ns, model.input.step_s) + EARLY)
             if steps == 0:
                 return None
-            state, fresh, way = _remembered(memory, scene.rows.keys, position)
-            moved = np.where(fresh[:, None], told, way / elapsed)
-        moved = np.where(scene.usable[:, None], moved, 0.0)
+            state = state if scene.same else state.take(scene.row)
         try:
-            answer = self._step(model, scene, state, fresh, moved, steps)
+            answer = self._step(model, scene, state, steps)
         except InferenceError as exc:
             self.faults[type(exc).__name__] += 1
             return None
-        self._memory = _Memory(tracks.stamp_ns, tracks.frame_id, scene.rows, scene.usable, position.copy(), answer)
+        alive, position = scene.usable.view(np.bool_), tracks.boxes[:, :2].copy()
+        self._memory = _Memory(tracks.stamp_ns, tracks.frame_id, scene.rows, alive, position, answer)
         return answer
 
-    def _step(
-        self, model: PathModel, scene: _Scene, state: PathState, fresh: Bool, moved: F64, steps: int
-    ) -> PathAnswer:
+    def _step(self, model: PathModel, scene: Scene, state: PathState, steps: int) -> PathAnswer:
         deadline_ns = time.monotonic_ns() + self._budget_ns
-        velocity = np.where(scene.usable[:, None], scene.tracks.velocity_mps, 0.0)
-        answer = model.step(moved, velocity, scene.groups, fresh, state, deadline_ns=deadline_ns)
+        moved, told, kind = scene.moved_m, scene.told_mps, scene.kind
+        answer = model.advance(moved, told, kind, scene.fresh, state, deadline_ns=deadline_ns)
         for _ in range(steps - 1):
-            nobody = np.zeros_like(fresh)
-            answer = model.step(moved, velocity, scene.groups, nobody, answer.state, deadline_ns=deadline_ns)
+            nobody = np.zeros_like(scene.fresh)
+            answer = model.advance(moved, told, kind, nobody, answer.state, deadline_ns=deadline_ns)
         return answer
 
-    def _answer(self, model: PathModel, answer: PathAnswer, scene: _Scene) -> Forecasts:
-        step_s, state, tracks = model.input.step_s, answer.state, scene.tracks
-        learned = at_times(answer.offsets_m, step_s, scene.times_s)
-        at = self._promises.points(self._config.step_s, len(scene.times_s))
-        told = foretold(
-            state.window,
-            state.age,
-            scene.groups,
-            tracks.boxes,
-            tracks.velocity_mps,
-            scene.turn_radps,
-            learned[:, at].astype(np.float32),
-            scene.times_s[at],
-            self._limits,
-            step_s,
+    def _answer(self, model: PathModel, answer: PathAnswer, tracks: Tracks, scene: Scene) -> Forecasts:
+        step_s, times = model.input.step_s, self._times(scene)
+        learned, sigma = answer.ways_m, answer.sigma_m
+        if not fits(learned.shape[2], step_s, times):
+            learned = np.swapaxes(at_times(answer.offsets_m, step_s, times), 1, 2).astype(np.float32)
+            sigma = at_times(sigma[..., None], step_s, times)[..., 0].astype(np.float32)
+        at = self._promises.points(self._config.step_s, len(times))
+        state, verdict = answer.state, self._gate.verdict()
+        found = self._answers.read(state.window, state.age, scene, tracks, learned, sigma, at, times, verdict)
+        self._promises.add(tracks.stamp_ns, times[at], scene.rows.keys, scene.groups, found.said_m)
+        sure = np.ones((len(tracks), 1))
+        return Forecasts(
+            self._config.step_s, found.paths_m[:, None], sure, found.sigma_m[:, None], scene.steps, found.method
         )
-        self._promises.add(tracks.stamp_ns, scene.times_s[at], scene.rows.keys, scene.groups, told.said_m)
-        chosen = self._gate.straight(scene.groups)
-        share = np.where(scene.usable, told.familiar * self._gate.share(scene.groups), 0.0)
-        sigma = at_times(answer.sigma_m[..., None], step_s, scene.times_s)[..., 0]
-        mean = told.straight_mps[chosen - 1, np.arange(len(chosen))]
-        return self._blend(scene, learned, share, sigma, (mean, chosen == TOLD), PredictionMethod.NETWORK)
 
-    def _roll_on(self, model: PathModel, scene: _Scene) -> Forecasts:
+    def _times(self, scene: Scene) -> F64:
+        """(T,) of the points of the longest path."""
+        times: F64 = self._config.step_s * np.arange(1.0, int(scene.steps.max()) + 1)
+        return times
+
+    def _roll_on(self, model: PathModel, tracks: Tracks, scene: Scene) -> Forecasts:
         """The last good paths, moved on to now, for the tracks that had one; the tracker's own motion for the others."""
         memory = self._memory
-        elapsed_s = 0.0 if memory is None else (scene.tracks.stamp_ns - memory.stamp_ns) * 1e-9
+        elapsed_s = 0.0 if memory is None else (tracks.stamp_ns - memory.stamp_ns) * 1e-9
         if memory is None or elapsed_s > LONGEST_ROLLOUT_S:
-            return predict_classical(scene.tracks, self._config)
-        rows, step_s = memory.find(scene.rows.keys), model.input.step_s
+            return predict_classical(tracks, self._config)
+        rows, step_s, times = scene.row, model.input.step_s, self._times(scene)
         state = memory.answer.state.take(rows)
         share = familiarity(state.windows, state.ages, scene.groups, model.output.familiar)
         share = np.where(rows >= 0, share * self._gate.share(scene.groups), 0.0)
-        rolled = shifted(memory.answer.offsets_m[rows], step_s, elapsed_s, scene.times_s)
-        sigma = at_times(memory.answer.sigma_m[rows][..., None], step_s, scene.times_s + elapsed_s)[..., 0]
-        own = (scene.tracks.velocity_mps, np.ones(len(rows), np.bool_))
-        return self._blend(scene, rolled, share, sigma, own, PredictionMethod.NETWORK_ROLLOUT)
-
-    def _blend(
-        self,
-        scene: _Scene,
-        learned: Reals,
-        share: F64,
-        sigma: Reals,
-        straight: tuple[F64, Bool],
-        method: PredictionMethod,
-    ) -> Forecasts:
-        """Learned paths by their share over straight ones; tracks with less than half a share keep the classical sigma.
-
-        straight: velocities (N, 2), and where the tracker's own motion (N,) goes on in their place.
-        """
-        tracks, (mean_mps, own) = scene.tracks, straight
-        paths = blended_paths(
-            tracks.boxes,
-            tracks.velocity_mps,
-            scene.turn_radps,
-            mean_mps,
-            own,
-            learned,
-            share,
-            len(scene.times_s),
-            self._config.step_s,
-        )
-        mostly = share >= 0.5
-        spread = path_spread(sigma, share, *position_and_speed_variance(tracks), scene.times_s)
-        label = np.where(own, classical_method(scene.turn_radps), np.uint8(PredictionMethod.CONSTANT_VELOCITY))
-        label = np.where(mostly, np.uint8(method), label).astype(np.uint8)
+        rolled = shifted(memory.answer.offsets_m[rows], step_s, elapsed_s, times)
+        sigma = at_times(memory.answer.sigma_m[rows][..., None], step_s, times + elapsed_s)[..., 0]
+        own, turn, here = np.ones(len(rows), np.bool_), scene.turn_radps, (tracks.boxes, tracks.velocity_mps)
+        paths = blended_paths(*here, turn, here[1], own, rolled, share, len(times), self._config.step_s)
+        spread = path_spread(sigma, share, *position_and_speed_variance(tracks), times)
+        rollout = np.uint8(PredictionMethod.NETWORK_ROLLOUT)
+        label = np.where(share >= 0.5, rollout, classical_method(turn)).astype(np.uint8)
         sure = np.ones((len(tracks), 1))
         return Forecasts(self._config.step_s, paths[:, None], sure, spread[:, None], scene.steps, label)
-
-
-def _remembered(memory: _Memory, keys: U64, position_m: F64) -> tuple[PathState, Bool, F64]:
-    """State (N rows), which tracks are new, and the way since the last call (N, 2)."""
-    rows = memory.find(keys)
-    return memory.answer.state.take(rows), rows < 0, position_m - memory.position_m[rows]

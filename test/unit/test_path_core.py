@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from path_verdict import verdict
 
 from percept_ros.core.path_compose import at_times, shifted
 from percept_ros.core.path_features import (
@@ -31,14 +30,16 @@ from percept_ros.core.path_gate import (
     SkillGate,
     SkillSettings,
     familiarity,
-    limits_of,
     straight_steps,
 )
 from percept_ros.core.path_kernel import blended_paths
 from percept_ros.core.path_promises import Promises
 from percept_ros.core.path_ridge import apply_ridge, fit_ridge, normal_equations, prior_weights
-from percept_ros.core.path_score import foretold, judge, spread
-from percept_ros.core.prediction import ctrv_paths, wrapped
+from percept_ros.core.path_score import judge, spread
+from percept_ros.core.prediction import (
+    ctrv_paths,
+    wrapped,
+)
 from percept_ros.core.track_rows import TrackRows, keys_of
 from percept_ros.types import ObjectClass
 
@@ -275,27 +276,6 @@ def test_a_shifted_path_starts_where_it_has_come_to() -> None:
     assert shifted(offsets, 0.1, 0.1, np.array([0.1, 0.2]))[0].tolist() == [[1, 1], [2, 4]]
 
 
-def test_what_is_foretold_equals_numpy() -> None:
-    rng, count, width, times = np.random.default_rng(9), 60, 19, np.array([1.0, 2.0, 3.0])
-    window = rng.normal(0.5, 0.1, (count, 2, width)).astype(np.float32)
-    age = rng.integers(1, 40, (count, 1)).astype(np.float32)
-    groups, boxes = rng.integers(0, 3, count), rng.normal(size=(count, 7))
-    velocity, turn = rng.normal(size=(count, 2)), np.where(rng.random(count) < 0.5, 0.0, rng.normal(0, 0.4, count))
-    learned = rng.normal(size=(count, 3, 2)).astype(np.float32)
-    limits = {"car": Familiar(0.01, 0.02, 1.0), "pedestrian": Familiar(0.05, 0.2, 0.3)}
-    found = foretold(window, age, groups, boxes, velocity, turn, learned, times, limits_of(limits), 0.1)
-    windows = np.swapaxes(window, 1, 2)
-    straight = straight_steps(windows, velocity * 0.1, age[:, 0]) / 0.1
-    np.testing.assert_allclose(found.straight_mps, straight, atol=1e-9)
-    np.testing.assert_allclose(found.familiar, familiarity(windows, age[:, 0], groups, limits), atol=1e-5)
-    here = boxes[:, None, :2]
-    said = here + np.concatenate([learned[None], straight[:, :, None] * times[:, None]])
-    said[TOLD] = ctrv_paths(boxes[:, :2], velocity, boxes[:, 6], turn, times)[..., :2]
-    np.testing.assert_allclose(found.said_m, np.moveaxis(said, 2, 0), atol=1e-6)
-    with pytest.raises(ValueError, match="refused"):
-        foretold(window, age, groups + 3, boxes, velocity, turn, learned, times, limits_of(limits), 0.1)
-
-
 def test_scores_equal_numpy() -> None:
     rng = np.random.default_rng(10)
     ids = rng.integers(0, 256, (50, 16), np.uint8)
@@ -316,27 +296,6 @@ def test_scores_equal_numpy() -> None:
             np.testing.assert_allclose(getattr(found, name), getattr(expected, name), atol=1e-12, err_msg=name)
     with pytest.raises(ValueError, match="promises"):
         judge(gate, 0, keys, groups, said[:, :3], here, now)
-
-
-def test_verdicts_equal_numpy() -> None:
-    rng = np.random.default_rng(12)
-    for turn in range(60):
-        doubt = float(rng.choice([0.0, 0.5, 2.0]))
-        settings = SkillSettings(prior_weight=float(rng.choice([0.1, 5.0, 300.0])), doubt=doubt, modesty=0.9)
-        priors = {
-            name: Prior(*rng.uniform(0.7, 1.5, len(EXPERTS)), weight=float(rng.choice([5.0, 1e9])))
-            for name in ("car", "bicycle")
-        }
-        gate = SkillGate(settings, priors)
-        for _ in range(turn % 7):
-            groups = rng.integers(0, 3, rng.integers(0, 60))
-            errors = np.abs(rng.normal(1.0, 0.3, (len(EXPERTS), len(groups))))
-            gate.judge(groups, errors, int(rng.integers(0, len(MARKS))))
-        found, expected = gate.verdict(), verdict(gate, settings, priors)
-        np.testing.assert_allclose(found.errors, expected.errors, rtol=1e-12)
-        np.testing.assert_array_equal(found.straight, expected.straight)
-        np.testing.assert_allclose(found.ratio, expected.ratio, rtol=1e-12)
-        np.testing.assert_allclose(found.share, expected.share, atol=1e-9)
 
 
 def test_sigma_is_the_networks_where_it_has_half_a_share() -> None:
