@@ -29,7 +29,7 @@ def main() -> None:
 
     prepare()
     lap("prepare worker")
-    from percept_ros.nodes.main import lean_imports
+    from percept_ros.nodes.lean import lean_imports
 
     lean_imports()
     import rclpy

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from percept_ros.nodes.lean import lean_imports
+
 NODES: dict[str, str] = {
     "camera": "percept_ros.nodes.camera:make",
     "lidar": "percept_ros.nodes.lidar:make",
@@ -30,11 +32,6 @@ def quick_discovery() -> None:
 
     if not any(name in os.environ for name in PROFILE_VARIABLES):
         os.environ.update(dict.fromkeys(PROFILE_VARIABLES, str(share(DISCOVERY))))
-
-
-def lean_imports() -> None:
-    """Keep ROS messages from importing their own code generator (and its grammars), which costs 80 ms. Before rclpy."""
-    sys.modules.setdefault("rosidl_generator_py.generate_py_impl", None)  # type: ignore[arg-type]
 
 
 def main(name: str, argv: list[str] | None = None) -> int:
