@@ -29,7 +29,8 @@ from percept_ros.share import share
 
 _STOP_S = 8.0
 PROFILE_VARIABLE = "FASTRTPS_DEFAULT_PROFILES_FILE"
-SMALL_PROFILE = "config/fastdds_small.xml"
+_SMALL_PROFILE = "config/fastdds_small.xml"
+_RANGE_VARIABLE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
 _SMALL = ("fusion", "standby", "supervisor")
 """Executables that exchange only small messages when frames lie in rings."""
 _MAIN = [sys.executable, "-m", "percept_ros.nodes.main"]
@@ -181,7 +182,7 @@ class Fleet:
             environment[PRIORITY_VARIABLE] = str(self._config.realtime.priority)
         small = item.executable in _SMALL and self._config.fusion.inputs == "ring"
         if small and environment.get(PROFILE_VARIABLE) == str(share("config/fastdds.xml")):
-            environment[PROFILE_VARIABLE] = str(share(SMALL_PROFILE))
+            environment.update(small_messages())
         return environment
 
     def _tend(self) -> None:
@@ -250,6 +251,14 @@ class Fleet:
                 process.wait()
         remove_lease(lease_name(self._namespace))
         self._stack.close()
+
+
+def small_messages() -> dict[str, str]:
+    """Environment of a process that exchanges only small messages: no shared memory of DDS, and only this machine.
+
+    The profile says so already; any narrower discovery range would have rmw add the transport again.
+    """
+    return {PROFILE_VARIABLE: str(share(_SMALL_PROFILE)), _RANGE_VARIABLE: "SYSTEM_DEFAULT"}
 
 
 def _hurry(pid: int) -> None:

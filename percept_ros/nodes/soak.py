@@ -23,14 +23,13 @@ from percept_ros.config import Config, load_config
 from percept_ros.detectors.drill import CALLS
 from percept_ros.errors import SetupError
 from percept_ros.inference.manifest import FILE_NAME, find_model
-from percept_ros.nodes.fleet import PROFILE_VARIABLE, SMALL_PROFILE, Fleet, node_plan
+from percept_ros.nodes.fleet import Fleet, node_plan, small_messages
 from percept_ros.nodes.realtime import NAMESPACE, isolate_dds
 from percept_ros.nodes.soak_chaos import Chaos, Grounds
 from percept_ros.nodes.soak_watch import ResourceWatch
 from percept_ros.replay.bag_reader import BagReader
 from percept_ros.replay.discovery import BagTopics, discover
 from percept_ros.replay.simulated import record_drive
-from percept_ros.share import share
 from percept_ros.simulate.drive import SimulateConfig
 from percept_ros.soak.plan import LIDAR, Fault, Plan, make_plan
 from percept_ros.soak.records import Records, Restart, last_caller, read_answers, read_seen, read_sent
@@ -97,8 +96,7 @@ def run_soak(job: SoakJob, progress: Progress) -> SoakRun:
     with ExitStack() as stack:
         stack.callback(_keep_logs, logs, job.out / "logs")
         fleet = stack.enter_context(Fleet(node_plan(config), config, logs, NAMESPACE, respawn=True))
-        small = {PROFILE_VARIABLE: str(share(SMALL_PROFILE))}
-        observer = stack.enter_context(_Helper("soak_observer", _observer_job(job), job.out, small))
+        observer = stack.enter_context(_Helper("soak_observer", _observer_job(job), job.out, small_messages()))
         drive = stack.enter_context(_Helper("soak_drive", _drive_job(job, bag, topics), job.out))
         for helper in (observer, drive):
             helper.expect("ready", 30.0)
