@@ -42,10 +42,11 @@ PERCEPT_API int32_t percept_path_spread(const float *sigma, const double *share,
 
 // One step of the path network for all tracks (train/predictor_network.py, StepGraph). sizes (11,): members M, hidden H,
 // features F, width W, lags S, groups G, stages A, terms P, horizon T, heads B (outputs of a member's first layer, a multiple
-// of 4), doubts D. scales (4,): step_s, small_m, reach_m, least sigma. weights (count,) float32, one after the other: looks
-// (W, S + W - 1); gates (M, H, H + F, 4), rows of the hidden values first, and their bias (M, H, 4); first (M, B / 4, H + F, 4)
-// and bias (M, B); last (M B, 2 P + D) and bias (2 P + D); terms (W + 1, G A P); edges (A - 1); basis (P, T); doubt_basis
-// (D, T); sigma_scale (G, T); trust (G).
+// of 4), doubts D. scales (4,): step_s, small_m, reach_m, least sigma. weights (count,) float32, one after the other, outputs
+// of a layer four by four, the last four filled up with 0: looks (ceil((S + W - 1) / 4), W, 4); gates (M, H, H + F, 4), rows of
+// the hidden values first, and their bias (M, H, 4); first (M, B / 4, H + F, 4) and bias (M, B); last (O, M B, 4) and bias
+// (O, 4), O = ceil((2 P + D) / 4); terms (W + 1, G A P); edges (A - 1); basis (P, T); doubt_basis (D, T); sigma_scale (G, T);
+// trust (G).
 // In: group (tracks, G), usually one-hot; displacement, velocity (tracks, 2); fresh, age (tracks, 1); window (tracks, 2, W);
 // hidden, cell (tracks, M H). Out: offsets (tracks, 2, T); linear (tracks, 2, P); sigma (tracks, T); the next window, age,
 // hidden, cell; none may overlap an input. All float32. Returns 0, < 0 on bad arguments, 1 when an output is not finite.

@@ -117,26 +117,33 @@ int32_t percept_path_judge(const uint64_t *keys, const int64_t *groups, const do
   if (!keys || !groups || !said || !sorted || !order || !position || !usual || !count || !sums || !over || !squares) return -1;
   if (!good_groups(groups, promised, kinds) || !good_groups(usual, kinds, experts)) return -4;
   if (!good_groups(order, present, rows)) return -4;
-  double errors[kMostExperts];
   std::vector<double> seen(static_cast<size_t>(kinds), 0.0), mine(static_cast<size_t>(3 * experts * kinds), 0.0);
+  std::vector<double> here(static_cast<size_t>(2 * promised)), errors(static_cast<size_t>(experts * promised));
   double *const more[3] = {mine.data(), mine.data() + experts * kinds, mine.data() + 2 * experts * kinds};
   for (int64_t n = 0; n < promised; ++n) {
-    const uint64_t *place = std::lower_bound(sorted, sorted + present, keys[n]);
-    if (place == sorted + present || *place != keys[n]) continue;
-    const double *at = position + stride * order[place - sorted];
-    bool numbers = true;
-    for (int64_t e = 0; e < experts; ++e) {
-      const double *point = said + 2 * (e * promised + n), dx = point[0] - at[0], dy = point[1] - at[1];
-      errors[e] = std::sqrt(dx * dx + dy * dy);
-      numbers = numbers && std::isfinite(errors[e]);
+    const uint64_t *found = std::lower_bound(sorted, sorted + present, keys[n]);
+    const bool gone = found == sorted + present || *found != keys[n];
+    const double *at = gone ? nullptr : position + stride * order[found - sorted];
+    here[2 * n] = gone ? std::numeric_limits<double>::quiet_NaN() : at[0];
+    here[2 * n + 1] = gone ? std::numeric_limits<double>::quiet_NaN() : at[1];
+  }
+  for (int64_t e = 0; e < experts; ++e) {
+    for (int64_t n = 0; n < promised; ++n) {
+      const double *point = said + 2 * (e * promised + n);
+      const double dx = point[0] - here[2 * n], dy = point[1] - here[2 * n + 1];
+      errors[e * promised + n] = std::sqrt(dx * dx + dy * dy);
     }
-    if (!numbers) continue;
+  }
+  for (int64_t n = 0; n < promised; ++n) {
+    double sum = 0.0;  // finite when all are
+    for (int64_t e = 0; e < experts; ++e) sum += errors[e * promised + n];
+    if (!std::isfinite(sum)) continue;
     const int64_t group = groups[n];
-    const double base = errors[usual[group]];
+    const double base = errors[usual[group] * promised + n];
     seen[group] += 1.0;
     for (int64_t e = 0; e < experts; ++e) {
-      const double above = errors[e] - base;
-      more[0][e * kinds + group] += errors[e];
+      const double error = errors[e * promised + n], above = error - base;
+      more[0][e * kinds + group] += error;
       more[1][e * kinds + group] += above;
       more[2][e * kinds + group] += above * above;
     }

@@ -21,6 +21,7 @@ struct Sizes {
   int64_t all_hidden() const { return members * hidden; }
   int64_t looks() const { return lags + width - 1; }
   int64_t outs() const { return 2 * terms + doubts; }
+  static int64_t fours(int64_t count) { return (count + 3) / 4 * 4; }
   int64_t kinds() const { return groups * stages; }
 };
 
@@ -33,13 +34,13 @@ struct Weights {
   Weights(const float *from, const Sizes &s) {
     const float *at = from;
     const auto take = [&at](int64_t size) { return std::exchange(at, at + size); };
-    looks = take(s.width * s.looks());
+    looks = take(s.width * Sizes::fours(s.looks()));
     gates = take(s.all_hidden() * (s.hidden + s.features) * 4);
     gate_bias = take(s.all_hidden() * 4);
     first = take(s.members * s.heads * (s.hidden + s.features));
     first_bias = take(s.members * s.heads);
-    last = take(s.members * s.heads * s.outs());
-    last_bias = take(s.outs());
+    last = take(s.members * s.heads * Sizes::fours(s.outs()));
+    last_bias = take(Sizes::fours(s.outs()));
     terms = take((s.width + 1) * s.kinds() * s.terms);
     edges = take(s.stages - 1);
     basis = take(s.terms * s.horizon);
@@ -94,6 +95,11 @@ struct Four {
         sum[g][1] += high * weights[g];
       }
     }
+  }
+
+  void put(Rows &to, int64_t first, int64_t count) const {
+    for (int64_t g = 0; g < count; ++g)
+      for (int half = 0; half < 2; ++half) to.at(first + g, half) = sum[g][half];
   }
 };
 
@@ -155,15 +161,13 @@ class Step {
 
   // Means of the newest displacements and second differences, (2, columns).
   void look() {
-    for (int64_t row = 0; row < 2 * s_.looks(); ++row) {
-      const int64_t axis = row / s_.looks(), column = row % s_.looks();
-      Lane low{}, high{};
-      for (int64_t i = 0; i < s_.width; ++i) {
-        const float weight = w_.looks[i * s_.looks() + column];
-        low += window_.at(axis * s_.width + i, 0) * weight;
-        high += window_.at(axis * s_.width + i, 1) * weight;
+    const float none[4] = {};
+    for (int axis = 0; axis < 2; ++axis) {
+      for (int64_t column = 0; column < s_.looks(); column += 4) {
+        Four four(none);
+        four.add(window_, axis * s_.width, s_.width, w_.looks + column * s_.width);
+        four.put(looks_, axis * s_.looks() + column, std::min<int64_t>(4, s_.looks() - column));
       }
-      looks_.at(row, 0) = low, looks_.at(row, 1) = high;
     }
   }
 
@@ -232,13 +236,10 @@ class Step {
       for (int g = 0; g < 4; ++g)
         for (int half = 0; half < 2; ++half) first_.at(row + g, half) = turned(four.sum[g][half], Lane{});
     }
-    for (int64_t o = 0; o < outs; ++o) {
-      Lane low = all(w_.last_bias[o]), high = low;
-      for (int64_t row = 0; row < rows; ++row) {
-        const float weight = w_.last[row * outs + o];
-        low += first_.at(row, 0) * weight, high += first_.at(row, 1) * weight;
-      }
-      out_.at(o, 0) = low, out_.at(o, 1) = high;
+    for (int64_t o = 0; o < outs; o += 4) {
+      Four four(w_.last_bias + o);
+      four.add(first_, 0, rows, w_.last + o * rows);
+      four.put(out_, o, std::min<int64_t>(4, outs - o));
     }
   }
 

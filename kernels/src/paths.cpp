@@ -1,19 +1,15 @@
 #include "../percept_paths.h"
 
 #include <cmath>
+#include <vector>
 
 namespace {
 
 constexpr double kPi = 3.14159265358979323846;
 
-double wrapped(double angle) { return angle - 2.0 * kPi * std::floor(angle / (2.0 * kPi) + 0.5); }
-
-// Angle of (along, cross): a series where it is small, which path turns nearly always are.
-double small_angle(double cross, double along) {
-  const double limit = 0.1 * along;
-  if (!(cross < limit && cross > -limit)) return std::atan2(cross, along);
-  const double r = cross / along, q = r * r;
-  return r * (1.0 - q * (1.0 / 3.0 - q * (1.0 / 5.0 - q * (1.0 / 7.0 - q / 9.0))));
+double wrapped(double angle) {
+  if (angle >= -kPi && angle < kPi) return angle;
+  return angle - 2.0 * kPi * std::floor(angle / (2.0 * kPi) + 0.5);
 }
 
 // Constant turn rate and speed: the chord of the arc is v t sin(h) / h at course + h, h = turn t / 2.
@@ -44,22 +40,67 @@ class Motion {
   int64_t steps_ = 0;
 };
 
-// Yaw that turns as the course of the steps turns.
-class Course {
+// One path, x and y from here, and how far its course has turned at each step.
+class Path {
  public:
-  explicit Course(double least_m) : least2_(least_m * least_m) {}
+  explicit Path(int64_t steps) : steps_(steps), x_(steps), y_(steps), dx_(steps), dy_(steps), turn_(steps), moves_(steps) {}
 
-  double next(double x, double y) {
-    const double dx = x - x_, dy = y - y_;
-    const bool moves = dx * dx + dy * dy >= least2_;
-    if (moves && moved_) turned_ += small_angle(dx_ * dy - dy_ * dx, dx_ * dx + dy_ * dy);
-    x_ = x, y_ = y, dx_ = dx, dy_ = dy, moved_ = moves;
-    return turned_;
+  void straight(const double *velocity, double step_s) {
+    for (int64_t t = 0; t < steps_; ++t) {
+      const double length = step_s * static_cast<double>(t + 1);
+      x_[t] = length * velocity[0], y_[t] = length * velocity[1], turn_[t] = 0.0;
+    }
+  }
+
+  void turning(const double *velocity, double turn_radps, double step_s) {
+    Motion motion(velocity, turn_radps, step_s);
+    for (int64_t t = 0; t < steps_; ++t) {
+      motion.next();
+      x_[t] = motion.x, y_[t] = motion.y, turn_[t] = motion.turned;
+    }
+  }
+
+  void blend(const float *east, const float *north, double share) {
+    for (int64_t t = 0; t < steps_; ++t) {
+      x_[t] += share * (static_cast<double>(east[t]) - x_[t]);
+      y_[t] += share * (static_cast<double>(north[t]) - y_[t]);
+    }
+  }
+
+  // Turn as the course of the steps does; steps shorter than least_m do not.
+  void follow(double least_m) {
+    const double least2 = least_m * least_m;
+    dx_[0] = x_[0], dy_[0] = y_[0];
+    for (int64_t t = 1; t < steps_; ++t) dx_[t] = x_[t] - x_[t - 1], dy_[t] = y_[t] - y_[t - 1];
+    for (int64_t t = 0; t < steps_; ++t) moves_[t] = dx_[t] * dx_[t] + dy_[t] * dy_[t] >= least2 ? 1.0 : 0.0;
+    turn_[0] = 0.0;
+    bool wide = false;
+    for (int64_t t = 1; t < steps_; ++t) {
+      const double along = dx_[t - 1] * dx_[t] + dy_[t - 1] * dy_[t], cross = dx_[t - 1] * dy_[t] - dy_[t - 1] * dx_[t];
+      const bool counts = moves_[t - 1] * moves_[t] > 0.0, small = std::fabs(cross) < 0.1 * along;
+      const double r = cross / (counts ? along : 1.0), q = r * r;
+      turn_[t] = counts ? r * (1.0 - q * (1.0 / 3.0 - q * (1.0 / 5.0 - q * (1.0 / 7.0 - q / 9.0)))) : 0.0;
+      wide |= counts & !small;
+    }
+    if (wide) widen();
+    for (int64_t t = 1; t < steps_; ++t) turn_[t] += turn_[t - 1];
+  }
+
+  void write(const double *box, double *out) const {
+    for (int64_t t = 0; t < steps_; ++t, out += 3) out[0] = box[0] + x_[t], out[1] = box[1] + y_[t], out[2] = wrapped(box[6] + turn_[t]);
   }
 
  private:
-  double least2_, x_ = 0.0, y_ = 0.0, dx_ = 0.0, dy_ = 0.0, turned_ = 0.0;
-  bool moved_ = false;
+  // The series is for small turns, which nearly all are.
+  void widen() {
+    for (int64_t t = 1; t < steps_; ++t) {
+      const double along = dx_[t - 1] * dx_[t] + dy_[t - 1] * dy_[t], cross = dx_[t - 1] * dy_[t] - dy_[t - 1] * dx_[t];
+      if (moves_[t - 1] * moves_[t] > 0.0 && !(std::fabs(cross) < 0.1 * along)) turn_[t] = std::atan2(cross, along);
+    }
+  }
+
+  int64_t steps_;
+  std::vector<double> x_, y_, dx_, dy_, turn_, moves_;
 };
 
 }  // namespace
@@ -71,26 +112,20 @@ int32_t percept_paths(const double *boxes, const double *velocity, const double 
   if (tracks == 0) return 0;
   if (!boxes || !velocity || !turn_radps || !straight || !own || !share || !paths) return -1;
   if (!(step_s > 0.0) || !(least_m >= 0.0)) return -3;
+  Path path(steps);
   for (int64_t n = 0; n < tracks; ++n) {
-    const double *box = boxes + 7 * n;
-    const double part = share[n], yaw = box[6];
-    if (part > 0.0 && !learned) return -1;
-    const float *east = learned ? learned + 2 * stride * n : nullptr;
-    const bool own_motion = own[n] != 0, bent = part > 0.0 || !own_motion;
-    Motion motion(own_motion ? velocity + 2 * n : straight + 2 * n, own_motion ? turn_radps[n] : 0.0, step_s);
-    Course course(least_m);
-    double *out = paths + 3 * steps * n;
-    for (int64_t t = 0; t < steps; ++t, out += 3) {
-      motion.next();
-      double x = motion.x, y = motion.y;
-      if (part > 0.0) {
-        x += part * (static_cast<double>(east[t]) - x);
-        y += part * (static_cast<double>(east[stride + t]) - y);
-      }
-      out[0] = box[0] + x;
-      out[1] = box[1] + y;
-      out[2] = wrapped(yaw + (bent ? course.next(x, y) : motion.turned));
+    const bool used = share[n] > 0.0, turns = own[n] && turn_radps[n] != 0.0;
+    if (used && !learned) return -1;
+    if (turns) {
+      path.turning(velocity + 2 * n, turn_radps[n], step_s);
+    } else {
+      path.straight((own[n] ? velocity : straight) + 2 * n, step_s);
     }
+    if (used) {
+      path.blend(learned + 2 * stride * n, learned + 2 * stride * n + stride, share[n]);
+      path.follow(least_m);
+    }
+    path.write(boxes + 7 * n, paths + 3 * steps * n);
   }
   return 0;
 }

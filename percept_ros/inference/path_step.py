@@ -193,11 +193,12 @@ def _packed(found: Mapping[str, F32], facts: PathStepFacts) -> _Network:
     gates = _own_columns(found["ensemble.gates"].reshape(-1, GATES, members, hidden), hidden)
     first = _own_columns(found["ensemble.first"].reshape(-1, 1, members, heads), hidden)
     parts = [
-        looks,
+        _by_fours(looks),
         gates.transpose(0, 3, 1, 2),
         found["ensemble.bias"].reshape(GATES, members, hidden).transpose(1, 2, 0),
         first.reshape(members, hidden + features, heads // 4, 4).transpose(0, 2, 1, 3),
-        *(found[f"ensemble.{name}"] for name in ("first_bias", "last", "last_bias")),
+        found["ensemble.first_bias"],
+        *(_by_fours(found[name]) for name in ("ensemble.last", "ensemble.last_bias")),
         *(found[name] for name in ("linear.terms", "linear.edges", "basis", "doubt_basis", "sigma_scale", "trust")),
     ]
     (terms, horizon), groups = found["basis"].shape, len(found["trust"])
@@ -207,6 +208,13 @@ def _packed(found: Mapping[str, F32], facts: PathStepFacts) -> _Network:
         np.array([*counts, heads, len(found["doubt_basis"])], np.int64),
         np.array([facts.step_s, facts.small_m, facts.reach_m, facts.least_sigma_m]),
     )
+
+
+def _by_fours(layer: F32) -> F32:
+    """(ceil(C / 4), N, 4) columns of a layer (N, C), or (C,), four by four, filled up with 0."""
+    rows = layer.reshape(-1, layer.shape[-1])
+    padded = np.pad(rows, ((0, 0), (0, -rows.shape[1] % 4)))
+    return padded.reshape(len(rows), -1, 4).transpose(1, 0, 2)
 
 
 def _own_columns(layer: F32, hidden: int) -> F32:
