@@ -15,7 +15,7 @@ import psutil
 from percept_ros.errors import ModelError
 from percept_ros.inference.buffers import TensorPool
 from percept_ros.inference.engine import InferenceEngine, TensorSpec
-from percept_ros.inference.manifest import Manifest, find_model, load_manifest
+from percept_ros.inference.manifest import Artefact, Manifest, find_model, load_manifest
 from percept_ros.inference.model import open_artefact
 from percept_ros.inference.options import EngineOptions
 from percept_ros.inference.registry import availability, create
@@ -37,7 +37,7 @@ def run(*, calls: int = 10_000, seed: int = 0, models: tuple[str, ...] = ()) -> 
     for name in models:
         manifest = load_manifest(find_model(name))
         for artefact in manifest.artefacts:
-            key = f"{manifest.name}_{artefact.precision}"
+            key = f"{manifest.name}_{label(manifest, artefact)}"
             result[key] = growth(lambda o, m=manifest, a=artefact: open_artefact(m, a, o), calls, seed)  # type: ignore[misc]
     measured = [r for r in result.values() if "skipped" not in r]
     return result | {"ok": all(r["flat"] and r["hit_rate"] == 1.0 for r in measured)}
@@ -93,11 +93,17 @@ def seeded_inputs(specs: tuple[TensorSpec, ...], seed: int) -> dict[str, np.ndar
     }
 
 
+def label(manifest: Manifest, artefact: Artefact) -> str:
+    """Precision of the artefact, with its format where another one has the same."""
+    same = [a for a in manifest.artefacts if (a.precision, a.part) == (artefact.precision, artefact.part)]
+    return f"{artefact.format}_{artefact.precision}" if len(same) > 1 else artefact.precision
+
+
 def engine_times(manifest: Manifest, repeats: int, seed: int) -> dict[str, Any]:
     """``<model>_<precision>``: one call of each artefact that runs here, one thread, wall clock."""
     result: dict[str, Any] = {}
     for artefact in manifest.artefacts:
-        key = f"{manifest.name}_{artefact.precision}" + (f"_{artefact.part}" if artefact.part else "")
+        key = f"{manifest.name}_{label(manifest, artefact)}" + (f"_{artefact.part}" if artefact.part else "")
         try:
             engine = open_artefact(manifest, artefact)
         except ModelError as exc:
