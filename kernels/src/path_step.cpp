@@ -10,7 +10,6 @@ namespace {
 
 using namespace percept_lanes;
 
-constexpr int kBlock = 2 * kWide;  // tracks at a time
 constexpr int64_t kMost = 1 << 24;
 constexpr int64_t kMostSize = 1 << 12;
 constexpr int64_t kMostTerms = 16;
@@ -54,53 +53,6 @@ struct Weights {
 struct Tensors {
   const float *displacement, *velocity, *group, *fresh, *window, *age, *hidden, *cell;
   float *offsets, *linear, *sigma, *next_window, *next_age, *next_hidden, *next_cell;
-};
-
-// Rows of values of a block's tracks side by side.
-class Rows {
- public:
-  explicit Rows(int64_t count) : values_(static_cast<size_t>(count * kBlock), 0.0f) {}
-  float *operator[](int64_t row) { return values_.data() + row * kBlock; }
-  Lane &at(int64_t row, int half) { return *reinterpret_cast<Lane *>(values_.data() + row * kBlock + half * kWide); }
-
-  // Fill rows from (tracks, columns), the first `used` tracks.
-  void spread(const float *from, int64_t columns, int64_t used) {
-    for (int64_t l = 0; l < used; ++l)
-      for (int64_t c = 0; c < columns; ++c) values_[static_cast<size_t>(c * kBlock + l)] = from[l * columns + c];
-  }
-
-  void gather(float *to, int64_t columns, int64_t used) const {
-    for (int64_t l = 0; l < used; ++l)
-      for (int64_t c = 0; c < columns; ++c) to[l * columns + c] = values_[static_cast<size_t>(c * kBlock + l)];
-  }
-
- private:
-  std::vector<float> values_;
-};
-
-// Four outputs at once of a layer over `hidden` rows and `seen` rows: sums over inputs of weights (inputs, 4).
-struct Four {
-  Lane sum[4][2];
-
-  Four(const float *bias) {
-    for (int g = 0; g < 4; ++g) sum[g][0] = sum[g][1] = all(bias[g]);
-  }
-
-  void add(Rows &rows, int64_t first, int64_t count, const float *weights) {
-    const float *from = rows[first];
-    for (int64_t i = 0; i < count; ++i, from += kBlock, weights += 4) {
-      const Lane low = *reinterpret_cast<const Lane *>(from), high = *reinterpret_cast<const Lane *>(from + kWide);
-      for (int g = 0; g < 4; ++g) {
-        sum[g][0] += low * weights[g];
-        sum[g][1] += high * weights[g];
-      }
-    }
-  }
-
-  void put(Rows &to, int64_t first, int64_t count) const {
-    for (int64_t g = 0; g < count; ++g)
-      for (int half = 0; half < 2; ++half) to.at(first + g, half) = sum[g][half];
-  }
 };
 
 class Step {
