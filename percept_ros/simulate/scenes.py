@@ -31,6 +31,8 @@ QUIET_SHARE = 0.35
 """Share of the streets with little traffic, where most returns are scenery."""
 JAM_SHARE = 0.25
 """Share of the streets where one direction stands in a queue."""
+TURNED_SHARE = 0.3
+"""Share of the lanes that run the other way, as in one-way streets: which way a car faces must be seen, not guessed."""
 EGO_CLEAR_M = (6.0, 2.6)
 
 
@@ -106,6 +108,7 @@ def _fill(
     for index in range(count):
         for side, yaw, queue in ((-1.0, 0.0, jammed[0]), (1.0, np.pi, jammed[1])):
             y = middle + side * (index + 0.5) * width
+            yaw += np.pi if rng.random() < TURNED_SHARE else 0.0
             if queue:
                 jam(layout, rng, (0.0, y), yaw, heavy)
             elif not (quiet and rng.random() < 0.7):
