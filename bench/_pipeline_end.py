@@ -106,7 +106,7 @@ def sensor(name: str, ring: bool, rate_hz: float, frames: int, points: int, prio
             raise RuntimeError(f"nobody subscribed to '{name}' within {MATCH_S:.0f} s")
         time.sleep(0.02)
     if priority:
-        realtime.raise_process(priority)
+        realtime.raise_process(priority, above=realtime.ANSWERING if name == LIDAR else 0)
     print("matched", flush=True)
     begin_ns = int(sys.stdin.readline())
     gc.freeze()
@@ -226,7 +226,7 @@ def naive(cameras: list[str], priority: int) -> dict[str, Any]:
     """Spin until told to stop."""
     made = Naive(cameras)
     if priority:
-        realtime.raise_process(priority)
+        realtime.raise_process(priority, above=realtime.ANSWERING)
     print("ready", flush=True)
     with contextlib.suppress(ExternalShutdownException, KeyboardInterrupt):
         rclpy.spin(made.node)

@@ -24,7 +24,7 @@ from percept_ros.detectors.wire import (
 from percept_ros.errors import EngineClosed, InferenceError
 from percept_ros.inference.buffers import shared_pool
 from percept_ros.runtime.hosted import CALL_NOTE, resolve
-from percept_ros.runtime.realtime import raise_process
+from percept_ros.runtime.realtime import ANSWERING, raise_process
 from percept_ros.runtime.standby import Standby, StandbyCounters, WorkerLimits
 from percept_ros.types import Detections, Detections2D, SensorSet, WorkerCall
 
@@ -188,7 +188,7 @@ class DetectorService:
         """Load the detector; answers its model id and hash."""
         self._detector.load()
         if self._priority:
-            raise_process(self._priority)
+            raise_process(self._priority, above=ANSWERING)
         return f"{self._detector.model}\n{getattr(self._detector, 'artefact_sha256', '')}".encode()
 
     def context(self, context: bytes) -> None:

@@ -32,6 +32,9 @@ class Component(LifecycleNode):
     transition is logged with its trace; a failed configure leaves nothing behind.
     """
 
+    above = 0
+    """What its threads have above ``realtime.priority`` while it is active."""
+
     def __init__(self, name: str, **options: Any) -> None:
         super().__init__(name, automatically_declare_parameters_from_overrides=True, **options)
         self._held = ExitStack()
@@ -120,7 +123,7 @@ class Component(LifecycleNode):
         self._bond.start()
         realtime.pin_process(self.config.realtime.processors, self.config.realtime.lock_memory)
         if self.config.realtime.priority:
-            realtime.raise_process(self.config.realtime.priority)
+            realtime.raise_process(self.config.realtime.priority, above=self.above)
         return outcome
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:

@@ -43,6 +43,7 @@ from percept_ros.observe.frames import FrameRecorder
 from percept_ros.observe.record import OpenFrame
 from percept_ros.pipeline import Pipeline
 from percept_ros.runtime.lease import Lease, lease_name
+from percept_ros.runtime.realtime import ANSWERING
 from percept_ros.types import F64, FrameResult, Mode, PointCloud
 from percept_ros.wire import ArrayHeader, begin_track_array, end_track_array
 
@@ -56,6 +57,7 @@ class FusionNode(Component):
     """Prefix of the topics of the tracks."""
     standby = False
     """Whether it publishes only while the leader is silent."""
+    above = ANSWERING
 
     def __init__(self, name: str = "fusion", **options: Any) -> None:
         super().__init__(name, **options)

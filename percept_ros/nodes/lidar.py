@@ -24,6 +24,7 @@ from percept_ros.nodes.telemetry import node_telemetry, watch_rings
 from percept_ros.nodes.transforms import open_transforms
 from percept_ros.nodes.worker import run_worker
 from percept_ros.observe.sender import FrameSender
+from percept_ros.runtime.realtime import ANSWERING
 from percept_ros.runtime.ring import RingWriter
 
 _SLOTS = 16
@@ -31,6 +32,8 @@ _SLOTS = 16
 
 class LidarNode(Component):
     """Publishes ``~/frame`` (FrameReady). Drops are counted and said."""
+
+    above = ANSWERING
 
     def __init__(self, name: str = LIDAR, **options: Any) -> None:
         super().__init__(name, **options)

@@ -204,11 +204,18 @@ DDS, SPINNING = "dds.", "dds.asyn"
 """What the names of the threads of Fast DDS begin with, and of those among them that have been seen to spin without end."""
 
 
-def raise_process(priority: int, leave: Sequence[str] = BESIDE, *, starting: bool = False) -> Refusal | None:
-    """Give every thread of this process SCHED_FIFO ``priority``; threads that they start inherit it.
+ANSWERING = 1
+"""How far the processes that answer (LiDAR, fusion, detectors) come before the cameras: a sweep is worked on while the images
+of its set are still written, and a set is not answered later because those of the next one come."""
 
-    Threads of DDS that spin get SCHED_RR, one behind: what drains the buffers that they wait for always comes before them.
-    With one priority for all, two of them were seen to keep both processors of a machine for good.
+
+def raise_process(
+    priority: int, leave: Sequence[str] = BESIDE, *, above: int = 0, starting: bool = False
+) -> Refusal | None:
+    """Give every thread of this process SCHED_FIFO ``priority + above``; threads that they start inherit it.
+
+    Threads of DDS that spin get SCHED_RR, one behind ``priority``: what drains the buffers that they wait for always comes before
+    them. With one priority for all, two of them were seen to keep both processors of a machine for good.
 
     leave: what the names of Python threads begin with that stay as they are: what loads beside, and what starts child
     processes, which would inherit it too.
@@ -217,12 +224,13 @@ def raise_process(priority: int, leave: Sequence[str] = BESIDE, *, starting: boo
     What is not permitted is logged and returned.
     """
     left = {thread.native_id for thread in threading.enumerate() if thread.name.startswith(tuple(leave))}
-    usual = _two_behind(priority) if starting else (os.SCHED_FIFO, os.sched_param(priority))
+    up = os.SCHED_FIFO, os.sched_param(priority + above)
+    usual = _two_behind(priority) if starting else up
 
     def scheduling(name: str) -> tuple[int, os.sched_param]:
         if name.startswith(SPINNING):
             return os.SCHED_RR, os.sched_param(max(1, priority - 1))
-        return (os.SCHED_FIFO, os.sched_param(priority)) if name.startswith(DDS) else usual
+        return up if name.startswith(DDS) else usual
 
     def step() -> None:
         for task in os.listdir("/proc/self/task"):
