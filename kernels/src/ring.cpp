@@ -5,6 +5,10 @@
 #include <cstring>
 #include <ctime>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 namespace {
 
 constexpr size_t kControl = 56;
@@ -15,6 +19,37 @@ const std::atomic<uint64_t>* counter_at(const void* address) {
   return static_cast<const std::atomic<uint64_t>*>(address);
 }
 bool aligned(const void* address) { return address && reinterpret_cast<uintptr_t>(address) % 8 == 0; }
+
+#if defined(__x86_64__)
+// Past the caches: the writer does not first read the lines it overwrites, a third of the time of a picture. Another processor
+// reads it as fast as one that lies in this one's cache.
+__attribute__((target("avx2"))) size_t stream(unsigned char* to, const unsigned char* from, size_t bytes) {
+  constexpr size_t kStep = 4 * sizeof(__m256i);
+  size_t done = 0;
+  for (; done + kStep <= bytes; done += kStep) {
+    const auto* in = reinterpret_cast<const __m256i*>(from + done);
+    auto* out = reinterpret_cast<__m256i*>(to + done);
+    const __m256i a = _mm256_loadu_si256(in), b = _mm256_loadu_si256(in + 1), c = _mm256_loadu_si256(in + 2), d = _mm256_loadu_si256(in + 3);
+    _mm256_stream_si256(out, a);
+    _mm256_stream_si256(out + 1, b);
+    _mm256_stream_si256(out + 2, c);
+    _mm256_stream_si256(out + 3, d);
+  }
+  _mm_sfence();
+  return done;
+}
+#endif
+
+constexpr size_t kStreamed = size_t{1} << 20;  // bytes from which on a copy goes past the caches
+
+void copy(unsigned char* to, const unsigned char* from, size_t bytes) {
+  size_t done = 0;
+#if defined(__x86_64__)
+  static const bool able = __builtin_cpu_supports("avx2");
+  if (able && bytes >= kStreamed && reinterpret_cast<uintptr_t>(to) % sizeof(__m256i) == 0) done = stream(to, from, bytes);
+#endif
+  std::memcpy(to + done, from + done, bytes - done);
+}
 
 static_assert(std::atomic<uint64_t>::is_always_lock_free, "generation counters must be lock-free across processes");
 
@@ -54,7 +89,7 @@ int64_t percept_ring_write(void* slot, uint64_t capacity, uint64_t generation, c
   const auto* from = static_cast<const unsigned char*>(src);
   auto* to = base + kPayload;
   if (src_stride == row_bytes) {
-    if (rows * row_bytes > 0) std::memcpy(to, from, static_cast<size_t>(rows * row_bytes));
+    if (rows * row_bytes > 0) copy(to, from, static_cast<size_t>(rows * row_bytes));
   } else {
     for (int64_t row = 0; row < rows; ++row) {
       std::memcpy(to + row * row_bytes, from + row * src_stride, static_cast<size_t>(row_bytes));
