@@ -35,6 +35,7 @@ from percept_ros.msg import FrameReady, ObjectClassification, ObstacleTrack, Obs
 from percept_ros.nodes.convert import camera_info, stamp_ns, time_message
 from percept_ros.nodes.handles import HandleEncoder
 from percept_ros.nodes.qos import HANDLE_QOS, LATCHED_QOS, SENSOR_QOS, TRACK_QOS
+from percept_ros.nodes.spin import end_within
 from percept_ros.observe.trace import new_text
 from percept_ros.pipeline import Pipeline
 from percept_ros.runtime import realtime
@@ -119,7 +120,6 @@ def sensor(name: str, ring: bool, rate_hz: float, frames: int, points: int, prio
     after = resource.getrusage(resource.RUSAGE_SELF)
     time.sleep(1.0)
     made.writer.close()
-    made.node.destroy_node()
     return {"sent": frames, "cpu_s": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime}
 
 
@@ -241,8 +241,9 @@ def main() -> None:
     rclpy.init()
     role = plan.pop("role")
     result = sensor(**plan) if role == "sensor" else naive(**plan)
-    rclpy.try_shutdown()
     print(json.dumps(result), flush=True)
+    end_within(4.0)
+    rclpy.try_shutdown()
 
 
 if __name__ == "__main__":

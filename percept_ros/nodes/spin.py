@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 from collections.abc import Callable, Sequence
@@ -11,10 +12,12 @@ import rclpy
 from rclpy.executors import ExternalShutdownException
 from rclpy.experimental.events_executor import EventsExecutor
 
+from percept_ros.runtime import realtime
 from percept_ros.runtime.realtime import raise_process
 
 PRIORITY_VARIABLE = "PERCEPT_REALTIME_PRIORITY"
 """Environment variable with the SCHED_FIFO priority of a node process from before DDS starts."""
+_END_S = 4.0
 _TURN_S = (
     0.2  # EventsExecutor.spin() of Jazzy never gives its queue back (its endless wait overflows); bounded turns do
 )
@@ -49,6 +52,19 @@ def spin(make: Callable[[], Sequence[Any]], args: list[str] | None = None) -> in
         for node in reversed(nodes):
             if hasattr(node, "close"):
                 node.close()
+        end_within(_END_S)
+        for node in reversed(nodes):
             node.destroy_node()
         rclpy.try_shutdown()
+        faulthandler.cancel_dump_traceback_later()
     return 0
+
+
+def end_within(limit_s: float) -> None:
+    """Have this process end (status 1, with its traces) if it is still there after ``limit_s``; nothing of value may be held.
+
+    DomainParticipant::set_listener of Fast DDS 2.14 spins with its lock held until no callback runs; one that discovers
+    another participant meanwhile waits for that lock. It was seen to spin for 85 s, at real-time priority.
+    """
+    realtime.step_back_process()
+    faulthandler.dump_traceback_later(limit_s, exit=True)

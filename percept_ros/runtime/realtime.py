@@ -201,9 +201,8 @@ def pin_process(processors: Sequence[int], memory: bool) -> tuple[Refusal, ...]:
 BESIDE = ("percept-spawner", "percept-paths")
 """Threads that must never keep those that answer from the processor."""
 DDS, SPINNING = "dds.", "dds.asyn"
-"""What the names of the threads of Fast DDS begin with, and of those among them that have been seen to spin without end."""
-
-
+"""What the names of the threads of Fast DDS begin with, and of those among them that spin while another thread has a lock."""
+_SPINNING_NICE = -10
 ANSWERING = 1
 """How far the processes that answer (LiDAR, fusion, detectors) come before the cameras: a sweep is worked on while the images
 of its set are still written, and a set is not answered later because those of the next one come."""
@@ -214,29 +213,28 @@ def raise_process(
 ) -> Refusal | None:
     """Give every thread of this process SCHED_FIFO ``priority + above``; threads that they start inherit it.
 
-    Threads of DDS that spin get SCHED_RR, one behind ``priority``: what drains the buffers that they wait for always comes before
-    them. With one priority for all, two of them were seen to keep both processors of a machine for good.
+    Threads of DDS that spin stay ordinary ones (niceness -10): two of them were seen to keep both processors of a machine
+    for good while the holders of their locks waited for a file that a process with less priority was making.
 
     leave: what the names of Python threads begin with that stay as they are: what loads beside, and what starts child
     processes, which would inherit it too.
     starting: only the threads of DDS, which hold locks that other processes wait for; the rest comes two behind, so that
-    this start keeps nobody waiting who is up. Those that spin are not to wait for it either: they hold the writers' locks.
+    this start keeps nobody waiting who is up.
     What is not permitted is logged and returned.
     """
     left = {thread.native_id for thread in threading.enumerate() if thread.name.startswith(tuple(leave))}
     up = os.SCHED_FIFO, os.sched_param(priority + above)
     usual = _two_behind(priority) if starting else up
 
-    def scheduling(name: str) -> tuple[int, os.sched_param]:
-        if name.startswith(SPINNING):
-            return os.SCHED_RR, os.sched_param(max(1, priority - 1))
-        return up if name.startswith(DDS) else usual
-
     def step() -> None:
-        for task in os.listdir("/proc/self/task"):
-            if int(task) not in left:
+        for task in map(int, os.listdir("/proc/self/task")):
+            if task not in left:
                 with contextlib.suppress(ProcessLookupError, FileNotFoundError):
-                    os.sched_setscheduler(int(task), *scheduling(_task_name(int(task))))
+                    name = _task_name(task)
+                    if name.startswith(SPINNING):
+                        _make_ordinary(task, _SPINNING_NICE)
+                    else:
+                        os.sched_setscheduler(task, *(up if name.startswith(DDS) else usual))
 
     refusal = _attempt("priority", step)
     if refusal is not None:
@@ -267,6 +265,20 @@ def step_back() -> None:
     if os.sched_getscheduler(0) in (os.SCHED_FIFO, os.SCHED_RR):
         with contextlib.suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+
+
+def step_back_process() -> None:
+    """Let every real-time thread of this process be an ordinary one again."""
+    for task in os.listdir("/proc/self/task"):
+        with contextlib.suppress(OSError):
+            if os.sched_getscheduler(int(task)) in (os.SCHED_FIFO, os.SCHED_RR):
+                _make_ordinary(int(task))
+
+
+def _make_ordinary(task: int, niceness: int = 0) -> None:
+    os.sched_setscheduler(task, os.SCHED_OTHER, os.sched_param(0))
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, task, niceness)
 
 
 def _task_name(task: int) -> str:
