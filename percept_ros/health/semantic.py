@@ -19,7 +19,7 @@ from percept_ros.health.baseline import Window, grade
 from percept_ros.health.clocks import ClockSkew
 from percept_ros.health.outputs import DetectionChecks, TrackChecks, all_finite
 from percept_ros.health.screen import SensorScreen
-from percept_ros.types import F64, AbsenceReason, Detections, Forecasts, PointCloud, SensorSet, Tracks
+from percept_ros.types import F64, AbsenceReason, CameraFrame, Detections, Forecasts, PointCloud, SensorSet, Tracks
 
 CHECKS = (
     "finite",
@@ -90,9 +90,10 @@ class SemanticHealth:
         """The set without sensors that must not be believed (see health.screen)."""
         return self._screen.screen(sensors)
 
-    def believes(self, cloud: PointCloud) -> bool:
-        """Whether a sweep may be used, asked before its set is whole; ``screen`` then says the same of it."""
-        return self._screen.cloud(cloud) is None
+    def believes(self, data: PointCloud | CameraFrame) -> bool:
+        """Whether a sweep or an image may be used, asked before its set is whole; ``screen`` then says the same of it."""
+        why = self._screen.cloud(data) if isinstance(data, PointCloud) else self._screen.image(data)
+        return why is None
 
     def judge(
         self,

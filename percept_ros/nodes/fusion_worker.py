@@ -133,14 +133,17 @@ class FusionWorker:
         except InputError as exc:
             self._complaints.say(sensor, exc.reason, str(exc))
             return []
-        if sensor == LIDAR and not ready and self._leadership.leads:
-            self._look_ahead(arrival.payload)
+        if not ready and self._leadership.leads and (sensor == LIDAR or self._inbox.is_empty):
+            self._look_ahead(sensor, arrival.payload)
         return ready
 
-    def _look_ahead(self, cloud: Any) -> None:
-        """The sweep is detected in while the cameras of its set are awaited."""
+    def _look_ahead(self, sensor: str, data: Any) -> None:
+        """The sweep is detected in, images are screened, while the rest of the set is awaited."""
+        if sensor != LIDAR:
+            self._pipeline.semantic.believes(data)
+            return
         mounted, order = {LIDAR: self._mounted[LIDAR]}, self._config.camera_order
-        self._pipeline.begin(SensorSet(cloud.stamp_ns, cloud, {}, {}, order, mounted))
+        self._pipeline.begin(SensorSet(data.stamp_ns, data, {}, {}, order, mounted))
 
     def _refuse(self, sensor: str, exc: PerceptError) -> str:
         """Say why a message is not used (the synchroniser counts it); returns the reason."""
