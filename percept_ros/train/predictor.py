@@ -28,7 +28,7 @@ from percept_ros.train.predictor_network import (
     residual,
     sigma_basis,
 )
-from percept_ros.train.predictor_trust import HeldOut, best_trust, group_ratios, sigma_scale
+from percept_ros.train.predictor_trust import SHARES, HeldOut, best_trust, group_ratios, sigma_scale
 from percept_ros.types import F64, Bool
 
 Report = Callable[[str], None]
@@ -41,6 +41,8 @@ class PredictorRecipe:
     skill: of the gate; a prior weighs more where the model is used on the kind of data it was trained on.
     stride: steps between chunks. picked: steps of a chunk judged in one pass. patience: looks without gain before stopping.
     part_steps: sequences are held out in parts of this length; 0 = whole.
+    shares: of the residual to choose from by single members' held-out answers; all or nothing where many members are averaged,
+    for what a member alone is to hold back against its own noise is gone from their mean.
     scales, paces, noises_m: further copies to learn from (see ``train.predictor_copies``); they are never judged on.
     """
 
@@ -63,6 +65,7 @@ class PredictorRecipe:
     noises_m: tuple[float, float] | None = None
     noise_weight: float = 1.0
     seed: int = 0
+    shares: tuple[float, ...] = SHARES
     skill: SkillSettings = SkillSettings()
 
 
@@ -100,7 +103,7 @@ def train(
         seen.append(held_out_answers(members[-1], learned, held, recipe))
     graph = StepGraph(shape, members, torch.as_tensor(filters))
     unseen = HeldOut.join(seen)
-    graph.trust[:] = best_trust(unseen)
+    graph.trust[:] = best_trust(unseen, recipe.shares)
     graph.sigma_scale[:] = sigma_scale(unseen, graph.trust)
     return graph.eval(), filters, {"chunks": len(learned.sequences), **group_ratios(unseen, graph.trust)}
 

@@ -24,6 +24,7 @@ WALKS = PathShape(
     small_m=0.08,
     reach_m=1.5,
     lags=(1, 3, 4, 5, 6, 7),
+    members=8,
 )
 SAME_DATA = SkillSettings(prior_weight=300.0, modesty=0.97)
 RECIPES = {
@@ -41,6 +42,7 @@ RECIPES = {
         paces=(0.6, 1.67),
         noises_m=(0.005, 0.1),
         noise_weight=0.7,
+        shares=(0.0, 1.0),
         skill=SAME_DATA,
     ),
 }

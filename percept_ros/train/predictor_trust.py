@@ -38,13 +38,13 @@ class HeldOut:
         return float(miss.sum() / self.valid[rows].sum().clamp(min=1e-6))
 
 
-def best_trust(unseen: HeldOut) -> Tensor:
+def best_trust(unseen: HeldOut, shares: Sequence[float] = SHARES) -> Tensor:
     """(G, 1) share of the network's residual that did best on the held-out answers; 0 where they are few."""
     trust = torch.zeros(len(GROUPS), 1)
     for group in range(len(GROUPS)):
         rows = unseen.groups == group
         if int(rows.sum()) >= FEW:
-            trust[group] = min(SHARES, key=lambda share, rows=rows: unseen.error(share, rows))  # type: ignore[misc]
+            trust[group] = min(shares, key=lambda share, rows=rows: unseen.error(share, rows))  # type: ignore[misc]
     return trust
 
 
