@@ -16,7 +16,7 @@ from percept_ros.observe.telemetry import Telemetry, open_telemetry
 from percept_ros.runtime import segment
 from percept_ros.runtime.ring_kernel import RingCounters
 
-_RING_FIELDS = ("written", "grown", "read", "overwritten", "torn", "gone", "invalid")
+_RING_FIELDS = ("written", "grown", "read", "overwritten", "torn", "gone", "invalid", "unheard")
 _STATES = ("closed", "open", "half_open")
 
 

@@ -12,7 +12,8 @@ from percept_ros.native import bind
 
 @dataclass(slots=True)
 class RingCounters:
-    """What happened in a ring end. Readers: read, overwritten (before use), torn (during use), gone, invalid."""
+    """What happened in a ring end. Readers: read, overwritten (before use), torn (during use), gone, invalid,
+    unheard (written, but no handle of it came before that of a later one)."""
 
     written: int = 0
     grown: int = 0
@@ -21,6 +22,7 @@ class RingCounters:
     torn: int = 0
     gone: int = 0
     invalid: int = 0
+    unheard: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,8 @@ class RingReader:
         self.counters = RingCounters()
         self._keep = keep_segments
         self._open: OrderedDict[str, Segment] = OrderedDict()
+        self._heard = ("", 0)
+        """Ring and generation of the last handle."""
 
     def view(self, handle: FrameHandle) -> RingFrame:
         """The frame in place, no copy.
@@ -60,6 +62,10 @@ class RingReader:
         payload = segment.memory[start : start + control.nbytes]
         array = control.array(payload, f"slot {handle.slot} of '{handle.ring}'")
         self.counters.read += 1
+        ring, generation = self._heard
+        if ring == handle.ring and handle.generation > generation + 2:
+            self.counters.unheard += (handle.generation - generation) // 2 - 1
+        self._heard = handle.ring, handle.generation
         return RingFrame(segment, handle, array, self.counters)
 
     def copy(self, handle: FrameHandle) -> npt.NDArray[Any]:

@@ -112,6 +112,14 @@ def test_overwritten_frames_are_refused_and_counted(writer: RingWriter, reader: 
     assert (reader.counters.torn, reader.counters.overwritten) == (1, 1)
 
 
+def test_frames_whose_handles_never_came_are_counted(writer: RingWriter, reader: RingReader) -> None:
+    for stamp_ns in range(6):
+        handle = writer.write_image(image(), stamp_ns)
+        if stamp_ns not in (2, 3):
+            reader.view(handle)
+    assert (reader.counters.read, reader.counters.unheard) == (4, 2)
+
+
 def test_frame_left_half_written_is_never_read(writer: RingWriter, reader: RingReader) -> None:
     first = writer.write_tensor(np.ones((1, 2, 2), np.float32), 1)
     writer.write_tensor(np.ones((1, 2, 2), np.float32), 2)
