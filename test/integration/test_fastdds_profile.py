@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed")
+
+from percept_ros.nodes.fleet import small_messages
+
 pytestmark = pytest.mark.ros
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,3 +75,47 @@ def test_profile_stays_on_this_machine() -> None:
     assert names["useBuiltinTransports"] == "false"
     assert names["address"] == "127.0.0.1"
     assert int(names["segment_size"]) > 10 * 1600 * 900 * 3
+
+
+SMALL = """
+import os, sys, rclpy
+from pathlib import Path
+from std_msgs.msg import String
+rclpy.init()
+node, role = rclpy.create_node(sys.argv[1]), sys.argv[1]
+got = []
+node.create_subscription(String, "/to_" + role, got.append, 5)
+publisher = node.create_publisher(String, "/to_" + sys.argv[2], 5)
+while len(got) < 3 or publisher.get_subscription_count() == 0:
+    publisher.publish(String(data=role))
+    rclpy.spin_once(node, timeout_sec=0.05)
+for _ in range(20):
+    publisher.publish(String(data=role))
+names = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
+print(got[-1].data, sum(name.startswith("dds.shm") for name in names), sum(name.startswith("dds.udp") for name in names), flush=True)
+sys.stdin.readline()
+os._exit(0)
+"""
+
+
+def test_processes_of_small_messages_have_no_shared_memory_of_dds_and_talk_with_those_that_do() -> None:
+    env = {**os.environ, "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_DOMAIN_ID": str(20 + os.getpid() % 70)}
+    env["FASTRTPS_DEFAULT_PROFILES_FILE"] = str(PROFILE)
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", SMALL]
+    small_env = {**env, **small_messages()}
+    small = subprocess.Popen([*command, "a", "b"], env=small_env, stdin=pipe, stdout=pipe, text=True)
+    large = subprocess.Popen([*command, "b", "a"], env=env, stdin=pipe, stdout=pipe, text=True)
+    try:
+        assert small.stdout is not None
+        assert large.stdout is not None
+        heard, shared, datagram = small.stdout.readline().split()
+        assert (heard, shared) == ("b", "0")
+        assert int(datagram) > 0
+        heard, shared, _ = large.stdout.readline().split()
+        assert heard == "a"
+        assert int(shared) > 0
+    finally:
+        for end in (small, large):
+            end.kill()
+            end.communicate()
