@@ -100,12 +100,12 @@ def _export(out: Path, scans: Path, seed: int, held_out_scans: int) -> dict[str,
     """Find what scores mean on scans of another seed, and write the model folder."""
     from percept_ros.train.bird_eye_network import BirdEyeNetwork
     from percept_ros.train.calibrate import best_scores
-    from percept_ros.train.export import export_folder, lidar_order, load_averaged
+    from percept_ros.train.export import LIDAR_HEADS, export_folder, lidar_order, load_averaged
     from percept_ros.train.simulated import fill
 
     checkpoint, held_out = out / "checkpoint.pt", out / "held_out"
     fill(held_out, held_out_scans, seed + HELD_OUT_SEEDS, note)
-    scores = best_scores(load_averaged(BirdEyeNetwork(), checkpoint), sorted(held_out.glob("*.npz")))
+    scores = best_scores(load_averaged(BirdEyeNetwork(), checkpoint), sorted(held_out.glob("*.npz")), LIDAR_HEADS)
     files = sorted(scans.glob("*.npz"))[:CALIBRATION_SCANS]
     report = export_folder(lidar_order(checkpoint, files, working_scores=scores), out / "model")
     return {"working_scores": scores.tolist()} | {f"int8.{name}": value for name, value in report.items()}

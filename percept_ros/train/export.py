@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 OPSET = 17
 WORKING_SCORE = 0.3
 LARGEST_LOSS = 0.02
+LIDAR_HEADS = CentreHeads(iou=0.25)
+"""Seen from above a trailer and its tractor overlap by up to 0.2 of their union, and must not suppress each other."""
 Feed = dict[str, F32]
 
 
@@ -79,6 +81,7 @@ def lidar_order(
         Step("bev_raster", to_dict(GRID)),
         _drawn(scans[::2]),
         _drawn(scans[1::2]),
+        heads=LIDAR_HEADS,
     )
 
 
