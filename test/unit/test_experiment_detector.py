@@ -253,7 +253,7 @@ def test_a_corrupt_artefact_falls_back_within_its_group(tmp_path: Path) -> None:
     made = ExperimentDetector(config, group_opener(Config(), "thread"))
     try:
         made.load()
-        found = made.detect(replace(sensors(scan([[15, 2, 0.8, 4.5, 1.9, 1.6, 0.3]], columns=400)), stamp_ns=10**18))
+        found = made.detect(replace(sensors(scan([[15, 2, 0.8, 4.5, 1.9, 1.6, 0.3]], columns=2000)), stamp_ns=10**18))
         assert made.group == "next"
         assert made.model == "lidar_pillars@fp32"
         assert len(found.boxes) >= 1
