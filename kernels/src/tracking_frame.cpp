@@ -13,6 +13,7 @@ constexpr double kFarthest = 12.0;  // metres that a track which only cameras sa
 constexpr double kVagueM = 6.0;       // one-sigma of its centres
 constexpr double kVagueShape = 10.0;  // factor of the variance of heading and size
 constexpr double kVagueGiou = -0.5;   // least overlap of a match, also of the first one of the usual detector
+constexpr double kUnknownCost = 0.5;  // for the usual detector to take up what only the weaker one knows, where a known track may go on
 constexpr int64_t kRememberedNs = 3'000'000'000;
 
 uint64_t mix(uint64_t z) {  // splitmix64 (Steele, Lea and Flood, OOPSLA 2014)
@@ -66,7 +67,7 @@ void Tracker::predictAll(double dt) {
   for (Track& t : tracks_) {
     predict(t, of(t), dt);
     t.hit = t.camera_hit = false;
-    t.vague |= weaker_ && t.usual_ns;
+    t.vague |= weaker_;
   }
 }
 
@@ -131,7 +132,7 @@ void Tracker::collectPairs(const std::vector<int>& dets, bool strong) {
     if (t.hit) continue;
     const ClassParameters& c = of(t);
     const bool ranged = t.hits > 0;
-    const double gate2 = ranged ? c.gate_centre_m * c.gate_centre_m : kFarthest * kFarthest, least = t.vague ? kVagueGiou : strong ? c.gate_giou : c.gate_giou_weak;
+    const double gate2 = ranged ? c.gate_centre_m * c.gate_centre_m : kFarthest * kFarthest, least = t.vague && t.usual_ns ? kVagueGiou : strong ? c.gate_giou : c.gate_giou_weak;
     double box[7];
     boxOf(t, c, box);
     const double reach = std::sqrt(gate2);
@@ -149,7 +150,8 @@ void Tracker::collectPairs(const std::vector<int>& dets, bool strong) {
       const double giou = overlap(box, d.box, ground_[r], d.ground, true).giou_3d;
       if (ranged && giou < least) continue;
       const double w = p_.g.weight_mahalanobis;
-      const double cost = (1 - w) * (1 - giou) / 2 + w * m2 / c.gate_mahalanobis2 + 0.1 * (1 - t.existence);
+      double cost = (1 - w) * (1 - giou) / 2 + w * m2 / c.gate_mahalanobis2 + 0.1 * (1 - t.existence);
+      if (!weaker_ && t.vague && !t.usual_ns) cost += kUnknownCost;
       pairs_.push_back({static_cast<int>(r), k, cost});
     }
   }
@@ -216,7 +218,7 @@ void Tracker::take(Track& t, Detection& d, int64_t now) {
     d.m.tangent_var *= m2 / kOutlier;
   }
   t.score = logit(d.score);
-  t.vague = weaker_ && t.usual_ns;
+  t.vague = weaker_;
   if (!weaker_) t.usual_ns = now;
   if (t.hits == 0) {  // only cameras saw it so far: its depth was a guess
     start(t, of(t), d.m);
@@ -255,6 +257,7 @@ void Tracker::giveBirth(const PerceptTrackingFrame& f) {
     t.hit_recent = 1;
     t.existence = p_.g.birth * d.score;
     t.usual_ns = weaker_ ? 0 : f.stamp_ns;
+    t.vague = weaker_;
   }
 }
 
