@@ -62,8 +62,10 @@ _TAIL = """## What does it
   arrays are empty and STALE.
 - **Dead processes** are started again at once by the fleet, and brought up by the supervisor. A loaded spare process becomes the
   node that died (`health.spare_process`), and a request that went to the dead process is found lost when its successor speaks.
-- **Busy machine**: `realtime.priority` gives all threads of a node SCHED_FIFO before DDS starts (a thread that is preempted
-  while it holds a lock in DDS's shared memory keeps everybody waiting); a process that starts runs behind the active ones.
+- **Busy machine**: `realtime.priority` gives the threads of a node SCHED_FIFO, those of DDS from before the node is made (one that is
+  preempted while it holds a lock in DDS's shared memory keeps everybody waiting); a process that starts runs behind the active ones.
+- **A node that comes back** makes nobody else wait: the DDS profiles look for 50 ms, not 333, whether a listener is alive, and processes
+  of small messages have no shared memory of DDS (docs/runtime.md).
 
 The run uses: `fusion.standby: true`, `realtime.priority: {priority}`, `health.pulse_ms: 130`, `health.coast_limit_ms: 3000`,
 `tracking.max_coast_s: 3`, `budget.detect_ms: 80`, `detector.worker_memory_mb: 600`. Message loss is played at the sender.
