@@ -317,7 +317,9 @@ class ObserveConfig:
 class RealtimeConfig:
     """Scheduling of the node processes while active."""
 
-    priority: int = setting(0, "SCHED_FIFO priority of camera nodes; the others have one more; 0 = ordinary", low=0, high=90)
+    priority: int = setting(
+        0, "SCHED_FIFO priority of camera nodes; the others have one more; 0 = ordinary", low=0, high=90
+    )
     processors: tuple[int, ...] = setting((), "processors that the nodes may use; empty = all")
     lock_memory: bool = setting(False, "keep all memory of the node processes resident")
     collect_in_slack: bool = setting(True, "collect garbage only between frames, never within one")
