@@ -14,11 +14,11 @@ constexpr double kSameGuess = 2.0;    // looks at one object share the error of 
 
 }  // namespace
 
-// A weaker detector sees less: its misses are no evidence.
+// A weaker detector sees less: its misses are no evidence, and what was learned of the usual one's answers says nothing of its hits.
 void Tracker::countEvidence(const PerceptTrackingFrame& f, double dt) {
   const double slow = 1 - std::exp(-std::max(dt, 0.02) / 0.5);
   for (Track& t : tracks_) {
-    if (f.measured == kWeaker && !t.hit) continue;
+    if (f.measured == kWeaker && (!t.hit || t.usual_ns)) continue;
     t.frames += 1;
     t.hit_recent += slow * ((t.hit ? 1.0 : 0.0) - t.hit_recent);
     if (!t.hit) continue;
@@ -300,7 +300,8 @@ void Tracker::believe(const PerceptTrackingFrame& f, double dt) {
   double v[kFeatures];
   for (Track& t : tracks_) {
     const bool camera = f.cameras > 0 && model_.knows(t.cls, true);
-    if (f.measured != kWeaker && (camera || model_.knows(t.cls, false))) {  // it learned what the strong detector's answers mean
+    const bool sought = t.vague && t.usual_ns && !t.hit;  // the usual detector is back and has not found it yet
+    if (f.measured != kWeaker && !sought && (camera || model_.knows(t.cls, false))) {  // it learned what the strong detector's answers mean
       features(t, of(t), f.stamp_ns, v);
       t.existence = model_.probability(t.cls, camera, v);
       if (!camera && f.measured && t.camera_hit) t.existence = withCamera(t, t.existence);

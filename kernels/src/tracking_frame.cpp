@@ -11,7 +11,8 @@ constexpr double kOutlier = 9.0;   // squared Mahalanobis distance on the ground
 constexpr double kFarthest = 12.0;  // metres that a track which only cameras saw may be off
 // Of tracks that the usual detector knows, while a weaker one measures.
 constexpr double kVagueM = 6.0;       // one-sigma of its centres
-constexpr double kVagueShape = 10.0;  // factor of the variance of heading and size
+constexpr double kVagueYaw = 1.5;     // of its headings, radians: often across
+constexpr double kVagueShape = 10.0;  // factor of the variance of size and height
 constexpr double kVagueGiou = -0.5;   // least overlap of a match, also of the first one of the usual detector
 constexpr double kUnknownCost = 0.5;  // for the usual detector to take up what only the weaker one knows, where a known track may go on
 constexpr int64_t kRememberedNs = 3'000'000'000;
@@ -109,7 +110,8 @@ Measurement Tracker::of(const Track& t, const Detection& d) const {
   Measurement m = d.m;
   if (!weaker_ || !t.usual_ns || stamp_ns_ - t.usual_ns > kRememberedNs) return m;
   for (double* var : {&m.radial_var, &m.tangent_var}) *var += kVagueM * kVagueM;
-  for (double* var : {&m.yaw_var, &m.height_var, &m.size_var}) *var *= kVagueShape;
+  m.yaw_var += kVagueYaw * kVagueYaw;
+  for (double* var : {&m.height_var, &m.size_var}) *var *= kVagueShape;
   return m;
 }
 
@@ -212,12 +214,14 @@ void Tracker::take(Track& t, Detection& d, int64_t now) {
   d.m = of(t, d);
   const double m2 = mahalanobis2(t, d.m);
   countInnovation(t, d.m, m2);
-  t.innovation += 0.3 * (m2 - t.innovation);
+  const bool remembered = weaker_ && t.usual_ns;  // evidence of the usual detector stays as it was
+  const double jitter[2] = {t.yaw_jitter, t.size_jitter};
+  if (!remembered) t.innovation += 0.3 * (m2 - t.innovation);
   if (m2 > kOutlier) {  // a far measurement counts less (Huber)
     d.m.radial_var *= m2 / kOutlier;
     d.m.tangent_var *= m2 / kOutlier;
   }
-  t.score = logit(d.score);
+  if (!remembered) t.score = logit(d.score);
   t.vague = weaker_;
   if (!weaker_) t.usual_ns = now;
   if (t.hits == 0) {  // only cameras saw it so far: its depth was a guess
@@ -226,6 +230,7 @@ void Tracker::take(Track& t, Detection& d, int64_t now) {
   } else {
     update(t, of(t), d.m);
   }
+  if (remembered) t.yaw_jitter = jitter[0], t.size_jitter = jitter[1];
   double judged[kClasses];
   judgeSpeed(t, d.probs, judged);
   takeClass(t, judged);
