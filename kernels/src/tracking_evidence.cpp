@@ -9,6 +9,7 @@ namespace {
 
 constexpr double kBorder = 3.0;       // pixels: a camera box this near to the border may be cut
 constexpr double kDeepest = 120.0;    // metres
+constexpr int64_t kSoughtNs = 500'000'000;
 constexpr double kExplained = 0.3;    // overlap with a track's projection that explains a camera box
 constexpr double kSameGuess = 2.0;    // looks at one object share the error of its depth: each counts less
 
@@ -300,10 +301,12 @@ void Tracker::believe(const PerceptTrackingFrame& f, double dt) {
   double v[kFeatures];
   for (Track& t : tracks_) {
     const bool camera = f.cameras > 0 && model_.knows(t.cls, true);
-    const bool sought = t.vague && t.usual_ns && !t.hit;  // the usual detector is back and has not found it yet
-    if (f.measured != kWeaker && !sought && (camera || model_.knows(t.cls, false))) {  // it learned what the strong detector's answers mean
+    // The usual detector is back: a track that it knew may be found by the next look, and the first may have been at something else.
+    const bool sought = t.usual_ns && t.vague_ns && f.stamp_ns - t.vague_ns < kSoughtNs;
+    const double faded = t.existence * std::exp2(-dt / p_.g.half_life_s);
+    if (f.measured != kWeaker && (camera || model_.knows(t.cls, false))) {  // it learned what the strong detector's answers mean
       features(t, of(t), f.stamp_ns, v);
-      t.existence = model_.probability(t.cls, camera, v);
+      t.existence = std::max(model_.probability(t.cls, camera, v), sought ? faded : 0.0);
       if (!camera && f.measured && t.camera_hit) t.existence = withCamera(t, t.existence);
     } else {
       t.existence = bayes(t, dt, f.measured);

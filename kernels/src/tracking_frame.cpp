@@ -69,6 +69,7 @@ void Tracker::predictAll(double dt) {
     predict(t, of(t), dt);
     t.hit = t.camera_hit = false;
     t.vague |= weaker_;
+    if (weaker_) t.vague_ns = stamp_ns_;
   }
 }
 

@@ -45,7 +45,8 @@ struct Track {
   double flip;          // votes for the present heading (negative: it is backwards)
   int64_t birth_ns, measured_ns, lidar_ns;
   int64_t usual_ns;  // when the usual detector measured it last, 0 = never
-  bool vague;        // a weaker one has measured since
+  int64_t vague_ns;  // when a weaker one was the last to look for it, 0 = never
+  bool vague;        // the usual one has not found it since
   uint32_t sensors;
   bool confirmed, hit, camera_hit, in_view;
   double existence, shown_sum;
