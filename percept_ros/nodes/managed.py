@@ -15,7 +15,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from std_msgs.msg import Empty
 
-from percept_ros.nodes.heartbeat import HEARTBEAT_QOS
+from percept_ros.nodes.heartbeat import HEARTBEAT_QOS, LEASE_S
 
 _CALL_LIMIT_S = 20.0
 _STABLE_S = 30.0
@@ -188,6 +188,7 @@ class ManagedNode:
             return
         before, self.state = self.state, state
         if before != self.state:
+            self._expect()
             self._on_change()
 
     def _is_lost(self, state: int, looked_s: float) -> bool:
@@ -230,6 +231,7 @@ class ManagedNode:
 
     def _on_event(self, event: TransitionEvent) -> None:
         self.state = event.goal_state.id
+        self._expect()
         if self.state == _UNCONFIGURED and event.start_state.id == State.TRANSITION_STATE_ERRORPROCESSING:
             self.failures += 1
             self.retry.failed(time.monotonic())
@@ -240,6 +242,11 @@ class ManagedNode:
             self._heard()
         elif self._silent_since_s is None:
             self._silent_since_s = time.monotonic()
+
+    def _expect(self) -> None:
+        """A node that became active owes a sign of life; DDS says nothing of one that hangs before its first."""
+        if self.state == _ACTIVE:
+            self._silent_since_s = time.monotonic() + LEASE_S
 
     def _heard(self) -> None:
         self._silent_since_s = None
