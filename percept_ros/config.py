@@ -318,7 +318,7 @@ class RealtimeConfig:
     """Scheduling of the node processes while active."""
 
     priority: int = setting(
-        0, "SCHED_FIFO priority of camera nodes; the others have one more; 0 = ordinary", low=0, high=90
+        0, "SCHED_FIFO of cameras and supervisor; others have one more; 0 = ordinary", low=0, high=90
     )
     processors: tuple[int, ...] = setting((), "processors that the nodes may use; empty = all")
     lock_memory: bool = setting(False, "keep all memory of the node processes resident")

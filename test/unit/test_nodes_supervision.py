@@ -106,6 +106,22 @@ def test_a_request_to_a_process_that_had_ended_is_not_waited_for(node: Any) -> N
     executor.shutdown()
 
 
+def test_a_node_that_hangs_before_its_first_sign_of_life_is_silent(node: Any) -> None:
+    from lifecycle_msgs.msg import TransitionEvent
+
+    managed = ManagedNode(node, "ghost", 10, lambda: None)
+    event = TransitionEvent()
+    event.goal_state.id = State.PRIMARY_STATE_INACTIVE
+    managed._on_event(event)
+    assert managed.silent_s(time.monotonic() + 60.0) == 0.0, "only an active node owes one"
+    event.goal_state.id = State.PRIMARY_STATE_ACTIVE
+    managed._on_event(event)
+    assert managed.silent_s(time.monotonic()) < 0.0, "it has its lease first"
+    assert managed.silent_s(time.monotonic() + 60.0) > 50.0
+    managed._heard()
+    assert managed.silent_s(time.monotonic() + 60.0) == 0.0
+
+
 @pytest.mark.parametrize(
     ("text", "mode"), [("auto", Mode.FULL), ("full", Mode.FULL), ("fallback-model", Mode.FALLBACK_MODEL)]
 )
