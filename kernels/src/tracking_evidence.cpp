@@ -316,10 +316,12 @@ void Tracker::believe(const PerceptTrackingFrame& f, double dt) {
   }
 }
 
+// Silence counts from when the usual detector looked again: a weaker one that does not find a track says little.
 void Tracker::bury(int64_t now) {
   const auto dead = [&](const Track& t) {
     const ClassParameters& c = of(t);
-    const double silent = 1e-9 * static_cast<double>(now - t.measured_ns), blind = 1e-9 * static_cast<double>(now - t.lidar_ns);
+    const int64_t excused = t.usual_ns ? std::min(t.vague_ns, t.usual_ns + kRememberedNs) : 0;
+    const double silent = 1e-9 * static_cast<double>(now - std::max(t.measured_ns, excused)), blind = 1e-9 * static_cast<double>(now - t.lidar_ns);
     if (silent > c.max_coast_s || blind > c.max_lidar_coast_s) return true;
     return !t.hit && !t.camera_hit && t.existence < c.forget;
   };

@@ -15,7 +15,6 @@ constexpr double kVagueYaw = 1.5;     // of its headings, radians: often across
 constexpr double kVagueShape = 10.0;  // factor of the variance of size and height
 constexpr double kVagueGiou = -0.5;   // least overlap of a match, also of the first one of the usual detector
 constexpr double kUnknownCost = 0.5;  // for the usual detector to take up what only the weaker one knows, where a known track may go on
-constexpr int64_t kRememberedNs = 3'000'000'000;
 
 uint64_t mix(uint64_t z) {  // splitmix64 (Steele, Lea and Flood, OOPSLA 2014)
   z += 0x9e3779b97f4a7c15ull;
@@ -232,9 +231,11 @@ void Tracker::take(Track& t, Detection& d, int64_t now) {
     update(t, of(t), d.m);
   }
   if (remembered) t.yaw_jitter = jitter[0], t.size_jitter = jitter[1];
-  double judged[kClasses];
-  judgeSpeed(t, d.probs, judged);
-  takeClass(t, judged);
+  if (!remembered) {
+    double judged[kClasses];
+    judgeSpeed(t, d.probs, judged);
+    takeClass(t, judged);
+  }
   t.sensors = d.sensors;
   t.measured_ns = t.lidar_ns = now;
 }

@@ -32,6 +32,7 @@ constexpr double kBandEnd[kBands - 1] = {15, 30, 50};  // metres
 
 // Value of PerceptTrackingFrame::measured: by a weaker detector than the one that scores were calibrated with.
 constexpr int kWeaker = 2;
+constexpr int64_t kRememberedNs = 3'000'000'000;  // for so long a weaker detector hardly moves what the usual one measured
 
 struct Consistency {
   double matches, sum, freedom, beyond, log_likelihood;

@@ -119,3 +119,23 @@ def test_a_weaker_detector_does_not_drag_a_known_track_away_and_the_usual_one_fi
     assert (off_m < 1.5).all(), "the clusters are 2.25 m away"
     after = tracked(tracker, range(40, 43))
     assert {bytes(row) for row in after.id} == {bytes(row) for row in known.id}
+
+
+def test_a_track_that_a_weaker_detector_cannot_see_outlives_the_coasting_limit_until_the_usual_one_looks_again() -> None:
+    tracker = Tracker(TrackingConfig(max_coast_s=1.5), seed=1)
+    known = tracked(tracker, range(25))
+    for step in range(25, 45):  # 2 s
+        tracker.step(Detections.empty(10**9 + step * 10**8, "base_link"), {}, {}, np.eye(4), weaker=True)
+    after = tracked(tracker, range(45, 47))
+    assert {bytes(row) for row in after.id} == {bytes(row) for row in known.id}
+
+
+def test_a_weaker_detector_does_not_change_the_class_of_a_known_track() -> None:
+    tracker = Tracker(TrackingConfig(), seed=1)
+    before = tracked(tracker, range(25))
+    for step in range(25, 40):
+        weak = detections(step)
+        weak.class_probabilities[:] = np.eye(8)[0]
+        weak.scores[:] = 0.3
+        after = tracker.step(weak, {}, {}, np.eye(4), weaker=True)
+    np.testing.assert_array_equal(after.class_probabilities.argmax(axis=1), before.class_probabilities.argmax(axis=1))
