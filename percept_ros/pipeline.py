@@ -26,7 +26,7 @@ from percept_ros.detectors.predictor import PathPredictor
 from percept_ros.detectors.shadow import ShadowTest, Subject, known_call
 from percept_ros.errors import InferenceError, ModelError, WorkerDied
 from percept_ros.health.ladder import GEOMETRIC_MODEL, Ladder, Standing, observe
-from percept_ros.health.semantic import SemanticHealth
+from percept_ros.health.semantic import SemanticHealth, Verdict
 from percept_ros.inference.breaker import Breaker, BreakerSettings
 from percept_ros.types import F32, Detections, Detections2D, Forecasts, FrameResult, Mode, SensorSet, Tracks, WorkerCall
 
@@ -61,6 +61,7 @@ class Pipeline:
         self._image_breaker = Breaker(breaker)
         self._images_suspect = False
         self._best = Mode.FULL
+        self._owed: Callable[[], None] | None = None
         self.shadow = ShadowTest([*detector.subjects(), *self._image_subjects()])
         self.ladder = Ladder(health)
         self.semantic = SemanticHealth(health)
@@ -77,6 +78,7 @@ class Pipeline:
 
         deadline_ns: when detection must be over (monotonic clock), if sooner than its budget says.
         """
+        self.settle()
         watch = _StageWatch()
         budget_ns = time.monotonic_ns() + self._detect_ns
         deadline_ns = budget_ns if deadline_ns is None else min(budget_ns, deadline_ns)
@@ -97,9 +99,16 @@ class Pipeline:
         forecasts = self.predictor.predict(tracks, cut=any(c.is_keyframe for c in sensors.cameras.values()))
         watch.lap("predict")
         failed = self.image_detector is not None and bool(sensors.cameras) and not boxes_2d
-        standing = self._judge(sensors, detections, boxes_2d, tracks, forecasts, failed, now_ns)
+        verdict = self.semantic.judge(sensors, tracks, forecasts)
+        finite = verdict.checks["finite"] == 1.0
+        if not finite:
+            self.tracker.reset()  # what is not finite stays so
+        standing = self._stand(sensors, verdict, detections is not None and finite, failed, now_ns)
+        self._owed = partial(
+            _look_back, self.semantic, self.detector.model, sensors, detections, boxes_2d, tracks, images_failed=failed
+        )
         watch.lap("judge")
-        if standing.mode is Mode.STALE or not self._finite:
+        if standing.mode is Mode.STALE or not finite:
             tracks = Tracks.empty(tracks.stamp_ns, tracks.frame_id)
             forecasts = Forecasts.empty(forecasts.step_s)
         return FrameResult(
@@ -117,6 +126,13 @@ class Pipeline:
             cause=standing.cause,
         )
 
+    def settle(self) -> None:
+        """Take the last set into semantic health, which the next one is judged by. To be called once its result is out; else the
+        next ``process`` does it."""
+        owed, self._owed = self._owed, None
+        if owed is not None:
+            owed()
+
     def watch_calls(self, on_call: Callable[[str, WorkerCall], None]) -> None:
         """Have every call of a worker process reported with its stage, in the thread that made it."""
         detectors: list[tuple[str, Any]] = [("detect", member) for member in self.detector.members]
@@ -130,6 +146,7 @@ class Pipeline:
         self.predictor.reset()
         self.ladder.reset()
         self.semantic.reset()
+        self._owed = None
 
     def hold(self, best: Mode) -> None:
         """Use and publish no better mode than ``best``; FULL sets everything free."""
@@ -234,44 +251,20 @@ class Pipeline:
             return detections
         return fuse(detections, boxes_2d, sensors.views, points_base(sensors))
 
-    def _judge(
-        self,
-        sensors: SensorSet,
-        detections: Detections | None,
-        boxes_2d: Mapping[str, Detections2D],
-        tracks: Tracks,
-        forecasts: Forecasts,
-        images_failed: bool,
-        now_ns: int,
+    def _stand(
+        self, sensors: SensorSet, verdict: Verdict, detected: bool, images_failed: bool, now_ns: int
     ) -> Standing:
-        """Semantic health of this frame, and the rung it earns."""
-        detected = detections is not None
-        agreements = camera_agreement(detections, boxes_2d, sensors.views) if detections is not None else {}
-        verdict = self.semantic.judge(
-            sensors,
-            self.detector.model,
-            detections,
-            tracks,
-            forecasts,
-            agreements,
-            complete=detected and sensors.complete and not images_failed,
-        )
-        if not self._finite:
-            self.tracker.reset()  # what is not finite stays so
+        """The rung that this frame earns."""
         seen = observe(
             sensors,
             self.detector.model,
             self.detector.rank,
-            detected=detected and self._finite,
+            detected=detected,
             images_failed=images_failed,
             health=verdict.score,
             concerns=verdict.concerns,
         )
         return self.ladder.frame(seen, now_ns)
-
-    @property
-    def _finite(self) -> bool:
-        return self.semantic.verdict.checks.get("finite", 1.0) == 1.0
 
     def _track(self, sensors: SensorSet, fused: Detections | None, boxes_2d: Mapping[str, Detections2D]) -> Tracks:
         if fused is None:
@@ -279,6 +272,22 @@ class Pipeline:
         known = not self._learned_for or self.detector.model.partition("@")[0] == self._learned_for
         weaker = self.detector.rank > 0 or not known
         return self.tracker.step(fused, boxes_2d, sensors.views, sensors.fixed_SE3_base, weaker=weaker)
+
+
+def _look_back(
+    semantic: SemanticHealth,
+    model: str,
+    sensors: SensorSet,
+    detections: Detections | None,
+    boxes_2d: Mapping[str, Detections2D],
+    tracks: Tracks,
+    *,
+    images_failed: bool,
+) -> None:
+    """Take a frame into semantic health."""
+    agreements = camera_agreement(detections, boxes_2d, sensors.views) if detections is not None else {}
+    complete = detections is not None and sensors.complete and not images_failed
+    semantic.look_back(model, detections, tracks, agreements, complete=complete)
 
 
 class _StageWatch:

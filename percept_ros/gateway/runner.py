@@ -148,6 +148,7 @@ class Runner:
         name = job.request.sensors.session
         self._recorder.finish(frame, result, latency_ns, {"session": name} if name else None)
         score = pipeline.semantic.verdict.score
+        pipeline.settle()
         self._seen(Seen(result, read.names, latency_ns * 1e-6, name, score))
         return result, read, frame.trace_id
 

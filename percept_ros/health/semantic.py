@@ -1,6 +1,7 @@
 """Semantic health: one score from 0 to 1 that says whether what goes in and comes out makes sense, and what does not.
 
-``screen`` looks at a sensor set before it is used, ``judge`` at what came of it. Every check is causal, gives 1 (well) to
+``screen`` looks at a sensor set before it is used, ``judge`` says before publication what to think of what came of it, and
+``look_back`` takes it into what is usual, once it is out: the checks over many frames are those of the frames before. Every check is causal, gives 1 (well) to
 0 (fails wholly) and has a declared weight; the score is the product of 1 - weight (1 - check). A check that has nothing
 to look at (no camera model, too few tracks) is 1. No clock is read. One thread.
 """
@@ -84,6 +85,8 @@ class SemanticHealth:
         self._tracks = TrackChecks(self._config)
         self._cameras: dict[str, _CameraChecks] = {}
         self._complete = Window(100)
+        self._share = 1.0
+        self._lately: tuple[dict[str, float], dict[str, str]] = ({}, {})
         self._screen.reset()
 
     def screen(self, sensors: SensorSet) -> SensorSet:
@@ -95,49 +98,59 @@ class SemanticHealth:
         why = self._screen.cloud(data) if isinstance(data, PointCloud) else self._screen.image(data)
         return why is None
 
-    def judge(
+    def judge(self, sensors: SensorSet, tracks: Tracks, forecasts: Forecasts) -> Verdict:
+        """The verdict on one frame: on its sensors, on whether it is finite, and on how it went lately (``look_back``)."""
+        checks, notes = dict(self._lately[0]), dict(self._lately[1])
+        checks["finite"], notes["finite"] = float(all_finite(tracks, forecasts)), "tracks or paths are not finite"
+        for name, (value, note) in _of_sensors(sensors).items():
+            checks[name], notes[name] = value, note
+        self.verdict = self._weighed(checks, notes)
+        return self.verdict
+
+    def look_back(
         self,
-        sensors: SensorSet,
         model: str,
         detections: Detections | None,
         tracks: Tracks,
-        forecasts: Forecasts,
         agreements: Mapping[str, Agreement],
         *,
         complete: bool,
-    ) -> Verdict:
-        """The verdict on one frame. ``detections`` are those of ``model``, not fused; None when nothing was detected anew."""
+    ) -> None:
+        """Take in one frame. ``detections`` are those of ``model``, not fused; None when nothing was detected anew."""
         if detections is not None:
             self._models.setdefault(model, DetectionChecks(self._config)).see(detections)
         self._tracks.see(tracks)
         for name, agreement in agreements.items():
             self._cameras.setdefault(name, _CameraChecks()).see(agreement)
         self._complete.add(float(complete))
-        finite = all_finite(tracks, forecasts)
-        self.verdict = self._sum_up(sensors, model, finite)
-        return self.verdict
+        self._lately = self._sum_up(model)
 
-    def _sum_up(self, sensors: SensorSet, model: str, finite: bool) -> Verdict:
-        checks, notes = {"finite": float(finite)}, {"finite": "tracks or paths are not finite"}
+    def _sum_up(self, model: str) -> tuple[dict[str, float], dict[str, str]]:
+        """Checks over the last frames, and what each measured."""
+        checks: dict[str, float] = {}
+        notes: dict[str, str] = {}
         for part in (self._models.get(model), self._tracks):
             if part is not None:
                 checks |= part.checks
                 notes |= part.notes
-        for found in (self._of_cameras(), _of_sensors(sensors), self._of_clocks()):
+        for found in (self._of_cameras(), self._of_clocks()):
             for name, (value, note) in found.items():
                 checks[name], notes[name] = value, note
-        share = self._complete.mean() if len(self._complete) >= _LEAST_OUTPUTS else 1.0
-        degraded = share < self._config.complete_share
-        checks["complete"] = min(1.0, share / self._config.complete_share) if degraded else 1.0
-        notes["complete"] = f"{100 * share:.0f}% of outputs are complete"
-        return self._weighed(checks, notes, share, degraded)
+        self._share = self._complete.mean() if len(self._complete) >= _LEAST_OUTPUTS else 1.0
+        checks["complete"] = min(1.0, self._share / self._config.complete_share) if self._degraded else 1.0
+        notes["complete"] = f"{100 * self._share:.0f}% of outputs are complete"
+        return checks, notes
 
-    def _weighed(self, checks: dict[str, float], notes: dict[str, str], share: float, degraded: bool) -> Verdict:
+    @property
+    def _degraded(self) -> bool:
+        return self._share < self._config.complete_share
+
+    def _weighed(self, checks: dict[str, float], notes: dict[str, str]) -> Verdict:
         costs = {name: getattr(self._config.weights, name) * (1.0 - value) for name, value in checks.items()}
         score = math.prod(1.0 - cost for cost in costs.values())
         worst = sorted((name for name in costs if costs[name] > 0.0), key=lambda name: -costs[name])
         concerns = tuple(f"{name} {checks[name]:.2f} ({notes[name]})" for name in worst)
-        return Verdict(score, {name: checks.get(name, 1.0) for name in CHECKS}, concerns, share, degraded)
+        return Verdict(score, {name: checks.get(name, 1.0) for name in CHECKS}, concerns, self._share, self._degraded)
 
     def _of_cameras(self) -> dict[str, tuple[float, str]]:
         """agreement and calibration of the worst camera."""

@@ -197,6 +197,7 @@ class FusionWorker:
         if self._node.publish(result, frame=frame, state=self._leadership.state(result)):
             self._pulse.heard(result, self._node.now_ns())
             self._slack.answered()
+        self._pipeline.settle()
 
     def _sensor_set(self, released: SyncedSet[Any, Any], frame: OpenFrame | None) -> SensorSet:
         self._node.see(released.cloud, self._mounted.get(LIDAR))

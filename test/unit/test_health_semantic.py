@@ -124,10 +124,8 @@ class World:
         found = self.detections()
         agreements = camera_agreement(found, self.seen_2d(sensors, found) if sensors.cameras else {}, sensors.views)
         given = self.tracks() if tracks is None else tracks
-        verdict = self.health.judge(
-            sensors, "net", found, given, Forecasts.empty(0.1), agreements, complete=complete and sensors.complete
-        )
-        return verdict, sensors
+        self.health.look_back("net", found, given, agreements, complete=complete and sensors.complete)
+        return self.health.judge(sensors, given, Forecasts.empty(0.1)), sensors
 
     def run(self, frames: int) -> Verdict:
         verdict = Verdict()
@@ -311,9 +309,8 @@ def test_a_count_that_is_not_what_it_was_is_a_drift(now: int) -> None:
     found = world.detections()
     for _ in range(10):
         world.frame += 1
-        verdict = world.health.judge(
-            world.sensors(), "net", found, Tracks.empty(0, "odom"), Forecasts.empty(0.1), {}, complete=True
-        )
+        world.health.look_back("net", found, Tracks.empty(0, "odom"), {}, complete=True)
+        verdict = world.health.judge(world.sensors(), Tracks.empty(0, "odom"), Forecasts.empty(0.1))
     assert verdict.checks["count"] < 0.3
     assert any(text.startswith("count") for text in verdict.concerns)
 
@@ -323,9 +320,8 @@ def test_a_fallback_model_has_its_own_usual() -> None:
     world.run(60)
     few = dataclasses.replace(world.detections(), boxes=np.zeros((0, 7)), scores=np.zeros(0))
     for _ in range(10):
-        verdict = world.health.judge(
-            world.sensors(), "geometric", few, world.tracks(), Forecasts.empty(0.1), {}, complete=True
-        )
+        world.health.look_back("geometric", few, world.tracks(), {}, complete=True)
+        verdict = world.health.judge(world.sensors(), world.tracks(), Forecasts.empty(0.1))
     assert verdict.checks["count"] == 1.0
 
 

@@ -121,7 +121,9 @@ def test_a_weaker_detector_does_not_drag_a_known_track_away_and_the_usual_one_fi
     assert {bytes(row) for row in after.id} == {bytes(row) for row in known.id}
 
 
-def test_a_track_that_a_weaker_detector_cannot_see_outlives_the_coasting_limit_until_the_usual_one_looks_again() -> None:
+def test_a_track_that_a_weaker_detector_cannot_see_outlives_the_coasting_limit_until_the_usual_one_looks_again() -> (
+    None
+):
     tracker = Tracker(TrackingConfig(max_coast_s=1.5), seed=1)
     known = tracked(tracker, range(25))
     for step in range(25, 45):  # 2 s
