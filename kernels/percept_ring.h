@@ -13,9 +13,11 @@ PERCEPT_API int32_t percept_ring_store(void* counter, uint64_t value);
 PERCEPT_API int32_t percept_ring_begin(void* slot, uint64_t generation);
 PERCEPT_API int32_t percept_ring_commit(void* slot, uint64_t generation);
 
-// Whole write: begin, control bytes 8..63 from `control` (56 bytes), rows of `row_bytes` from `src` with pitch `src_stride`, commit.
+// Whole write: begin, control bytes 8..63 from `control` (56 bytes), rows of `row_bytes` from `src` with pitch `src_stride`, commit;
+// then the counter `head` says so.
 PERCEPT_API int64_t percept_ring_write(void* slot, uint64_t capacity, uint64_t generation, const void* control,
-                                       const void* src, int64_t rows, int64_t row_bytes, int64_t src_stride);
+                                       const void* src, int64_t rows, int64_t row_bytes, int64_t src_stride,
+                                       void* head);
 
 // 1 when the slot still holds `generation` after all reads made so far, else 0.
 PERCEPT_API int32_t percept_ring_valid(const void* slot, uint64_t generation);

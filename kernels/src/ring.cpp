@@ -80,8 +80,8 @@ int32_t percept_ring_commit(void* slot, uint64_t generation) {
 }
 
 int64_t percept_ring_write(void* slot, uint64_t capacity, uint64_t generation, const void* control, const void* src,
-                           int64_t rows, int64_t row_bytes, int64_t src_stride) {
-  if (!control || rows < 0 || row_bytes < 0 || (!src && rows * row_bytes > 0)) return -1;
+                           int64_t rows, int64_t row_bytes, int64_t src_stride, void* head) {
+  if (!aligned(head) || !control || rows < 0 || row_bytes < 0 || (!src && rows * row_bytes > 0)) return -1;
   if (row_bytes > 0 && static_cast<uint64_t>(rows) > capacity / static_cast<uint64_t>(row_bytes)) return -1;
   if (percept_ring_begin(slot, generation) < 0) return -1;
   auto* base = static_cast<unsigned char*>(slot);
@@ -96,6 +96,7 @@ int64_t percept_ring_write(void* slot, uint64_t capacity, uint64_t generation, c
     }
   }
   percept_ring_commit(slot, generation);
+  percept_ring_store(head, generation);
   return rows * row_bytes;
 }
 

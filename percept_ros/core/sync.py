@@ -141,6 +141,12 @@ class Synchroniser(Generic[C, F]):
                 times.append(silent_ns)
             return min(times, default=None)
 
+    @property
+    def awaited(self) -> frozenset[str]:
+        """Cameras that the oldest set is waiting for; empty when there is none."""
+        with self._lock:
+            return frozenset(self._pending[0].waiting) if self._pending else frozenset()
+
     def _forget(self) -> None:
         self._pending: list[_Pending[C]] = []
         self._newest_cloud_ns, self._released_ns, self._released_deadline_ns = 0, 0, 0

@@ -56,7 +56,7 @@ class FusionWorker:
             due_ns = min(self._sync.next_deadline_ns or self._pulse.due_ns, self._pulse.due_ns)
             wait_s = max(0.001, min(self._leadership.wait_s, pause_s(due_ns, self._node.now_ns())))
             ready: list[SyncedSet[Any, Any]] = []
-            taken = self._inbox.take(wait_s)
+            taken = self._inbox.take(wait_s, self._sync.awaited)
             for (sensor, message), arrived_ns in zip(taken, self._inbox.taken_ns, strict=True):
                 self._inbox.arrived_ns = arrived_ns
                 ready += self._add(sensor, message)

@@ -6,7 +6,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
+
+_GATHER_S = 0.004
+"""How long messages may lie while others that belong to them are expected: one wake-up for several, as network cards do it."""
 
 
 class Inbox:
@@ -17,6 +21,7 @@ class Inbox:
         self._wake = threading.Condition()
         self._items: deque[tuple[str, Any, int]] = deque()
         self._waiting: dict[str, int] = {}
+        self._awaited: set[str] = set()
         self._open = True
         self.taken_ns: Sequence[int] = ()
         """When each message of the last ``take`` came, same order (monotonic)."""
@@ -32,13 +37,23 @@ class Inbox:
                 dropped = True
             self._items.append((source, message, time.monotonic_ns()))
             self._waiting[source] = self._waiting.get(source, 0) + 1
-            self._wake.notify()
+            if source not in self._awaited or len(self._awaited) == 1:
+                self._wake.notify()
+            self._awaited.discard(source)
         if dropped:
             self._on_drop(source)
 
-    def take(self, timeout_s: float | None) -> list[tuple[str, Any]]:
-        """All waiting messages; waits up to ``timeout_s`` for the first (None = until one comes or the inbox closes)."""
+    def take(self, timeout_s: float | None, awaited: AbstractSet[str] = frozenset()) -> list[tuple[str, Any]]:
+        """All waiting messages; waits up to ``timeout_s`` for the first (None = until one comes or the inbox closes).
+
+        awaited: sources that are worth a few milliseconds, so that their messages come out together; any other source, and the
+        last of them, ends that wait.
+        """
         with self._wake:
+            self._awaited = {source for source in awaited if not self._waiting.get(source)}
+            if self._awaited and self._open:
+                self._wake.wait(_GATHER_S if timeout_s is None else min(timeout_s, _GATHER_S))
+                self._awaited = set()
             if not self._items and self._open:
                 self._wake.wait(timeout_s)
             taken = [(source, message) for source, message, _ in self._items]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, NamedTuple
 
@@ -18,7 +17,8 @@ FRAME_HEADER = struct.Struct("<QIIIBBxx")
 """The 24-byte packed frame header: timestamp_us, width, height, stride_y, is_keyframe, format, padding."""
 CONTROL_BYTES = 56
 """Bytes of a slot's control line after its generation."""
-_CONTROL = struct.Struct("<Qq24sI12x")
+_CONTROL = struct.Struct("<QqQIIIBBxxI12x")
+"""The header and what stands around it."""
 
 
 class FrameFormat(IntEnum):
@@ -30,8 +30,7 @@ class FrameFormat(IntEnum):
     TENSOR_F32 = 3
 
 
-@dataclass(frozen=True, slots=True)
-class FrameHandle:
+class FrameHandle(NamedTuple):
     """Names one frame in one ring: the content of a FrameReady message.
 
     ring: segment name under /dev/shm. width, height: pixels; points of a cloud and 1; tensor columns and rows.
@@ -61,15 +60,12 @@ class Control(NamedTuple):
 
     def pack(self) -> bytes:
         """The bytes after the generation."""
-        time_us = max(self.stamp_ns, 0) // 1000
-        header = FRAME_HEADER.pack(time_us, self.width, self.height, self.stride, self.is_keyframe, self.format)
-        return _CONTROL.pack(self.nbytes, self.stamp_ns, header, self.channels)
+        return pack_control(*self)
 
     @staticmethod
     def unpack(raw: bytes) -> Control:
         """Read the bytes after the generation."""
-        nbytes, stamp_ns, header, channels = _CONTROL.unpack(raw)
-        _, width, height, stride, is_keyframe, kind = FRAME_HEADER.unpack(header)
+        nbytes, stamp_ns, _, width, height, stride, is_keyframe, kind, channels = _CONTROL.unpack(raw)
         return Control(nbytes, stamp_ns, width, height, stride, bool(is_keyframe), kind, channels)
 
     def array(self, payload: U8, where: str) -> npt.NDArray[Any]:
@@ -79,6 +75,14 @@ class Control(NamedTuple):
             return typed.reshape(_SHAPES[self.format](self))
         except (ValueError, IndexError) as exc:
             raise InputError(f"{where} holds an impossible frame: {exc}", "ring_invalid") from exc
+
+
+def pack_control(
+    nbytes: int, stamp_ns: int, width: int, height: int, stride: int, is_keyframe: bool, kind: int, channels: int
+) -> bytes:
+    """A control line without its generation; see Control."""
+    time_us = stamp_ns // 1000 if stamp_ns > 0 else 0
+    return _CONTROL.pack(nbytes, stamp_ns, time_us, width, height, stride, is_keyframe, kind, channels)
 
 
 _SHAPES: tuple[Callable[[Control], tuple[int, ...]], ...] = (

@@ -47,7 +47,7 @@ def ring_kernel() -> RingKernel:
         bind("percept_ring_store", [address, u64]),
         bind("percept_ring_begin", [address, u64]),
         bind("percept_ring_commit", [address, u64]),
-        bind("percept_ring_write", [address, u64, u64, address, address, i64, i64, i64], i64),
+        bind("percept_ring_write", [address, u64, u64, address, address, i64, i64, i64, address], i64),
         bind("percept_ring_valid", [address, u64]),
         bind("percept_ring_read", [address, u64, u64, address, address, u64], i64),
     )

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from percept_ros.errors import InputError
+from percept_ros.native import pointer
 from percept_ros.runtime import segment as segments
-from percept_ros.runtime.frame import CONTROL_BYTES, Control, FrameFormat, FrameHandle, image_geometry
+from percept_ros.runtime.frame import CONTROL_BYTES, Control, FrameFormat, FrameHandle, image_geometry, pack_control
 from percept_ros.runtime.ring_kernel import RingCounters, ring_kernel
-from percept_ros.runtime.segment import HEAD_OFFSET, SLOT_CONTROL_BYTES, Segment
+from percept_ros.runtime.segment import SLOT_CONTROL_BYTES, Segment
 from percept_ros.types import U8, PointCloud
+
+_PACKED = {FrameFormat.BGR8: (3, 1), FrameFormat.NV12: (1,)}
+"""Strides within a row without gaps, bytes."""
 
 
 class RingWriter:
@@ -47,14 +50,17 @@ class RingWriter:
         Raises ImageError for another shape or dtype, ResourceExhausted when /dev/shm is full.
         """
         height, width, row_bytes = image_geometry(image, kind)
-        rows = image if image[0].flags.c_contiguous else np.ascontiguousarray(image)
-        header = Control(rows.nbytes, stamp_ns, width, height, row_bytes, is_keyframe, kind, 3).pack()
-        slot = self._next_slot(rows.nbytes)
-        generation = 2 * self._sequence
+        rows = image if image.strides[1:] == _PACKED[kind] else np.ascontiguousarray(image)
+        count = rows.shape[0]
+        slot = self._next_slot(count * row_bytes)
+        segment, generation = slot.segment, 2 * self._sequence
+        control = pack_control(count * row_bytes, stamp_ns, width, height, row_bytes, is_keyframe, kind, 3)
+        source = pointer(rows) if rows.flags.c_contiguous else rows.ctypes.data
         ring_kernel().write(
-            slot.address, slot.capacity, generation, header, rows.ctypes.data, rows.shape[0], row_bytes, rows.strides[0]
+            slot.address, slot.capacity, generation, control, source, count, row_bytes, rows.strides[0], segment.head
         )
-        return self._publish(slot, generation, stamp_ns, width, height, kind, is_keyframe)
+        self.counters.written += 1
+        return FrameHandle(segment.name, slot.number, generation, stamp_ns, width, height, kind, is_keyframe)
 
     def open_image(
         self, height: int, width: int, stamp_ns: int, *, kind: FrameFormat = FrameFormat.BGR8, is_keyframe: bool = True
@@ -120,13 +126,13 @@ class RingWriter:
         return OpenSlot(self, slot, 2 * self._sequence, control, shape)
 
     def _next_slot(self, nbytes: int) -> _Slot:
-        if self._segment is None or nbytes > self._segment.layout.slot_bytes:
+        if self._segment is None or nbytes > self._segment.slot_bytes:
             self._grow(nbytes)
         segment = self._segment
         assert segment is not None
         index = self._sequence % self.slots
         self._sequence += 1
-        return _Slot(segment, index, segment.slot_address(index), segment.layout.slot_bytes)
+        return _Slot(segment, index, segment.slot_address(index), segment.slot_bytes)
 
     def _grow(self, nbytes: int) -> None:
         old = self._segment
@@ -140,21 +146,20 @@ class RingWriter:
     def _publish(
         self, slot: _Slot, generation: int, stamp_ns: int, width: int, height: int, kind: FrameFormat, key: bool
     ) -> FrameHandle:
-        ring_kernel().store(slot.segment.address + HEAD_OFFSET, generation)
+        ring_kernel().store(slot.segment.head, generation)
         self.counters.written += 1
-        return FrameHandle(slot.segment.name, slot.index, generation, stamp_ns, width, height, kind, key)
+        return FrameHandle(slot.segment.name, slot.number, generation, stamp_ns, width, height, kind, key)
 
 
-@dataclass(frozen=True, slots=True)
-class _Slot:
+class _Slot(NamedTuple):
     segment: Segment
-    index: int
+    number: int
     address: int
     capacity: int
 
     @property
     def payload(self) -> U8:
-        start = self.segment.slot_offset(self.index) + SLOT_CONTROL_BYTES
+        start = self.segment.slot_offset(self.number) + SLOT_CONTROL_BYTES
         return self.segment.memory[start : start + self.capacity]
 
 
@@ -184,7 +189,7 @@ class OpenSlot:
     def begin(self) -> OpenSlot:
         """Take the slot from its readers. Before the first write to ``array``."""
         ring_kernel().begin(self._slot.address, self._generation)
-        start = self._slot.segment.slot_offset(self._slot.index) + 8
+        start = self._slot.segment.slot_offset(self._slot.number) + 8
         self._slot.segment.memory[start : start + CONTROL_BYTES] = np.frombuffer(self._control.pack(), np.uint8)
         return self
 

@@ -93,6 +93,8 @@ class Segment:
         self._map = mmap.mmap(fd, layout.total_bytes, flags=flags, prot=access)
         self.memory: U8 = np.frombuffer(self._map, np.uint8)
         self.address = self.memory.ctypes.data
+        self.head = self.address + HEAD_OFFSET
+        self.slot_bytes = layout.slot_bytes
 
     def slot_address(self, slot: int) -> int:
         """Address of the control line of ``slot``."""
