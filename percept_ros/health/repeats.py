@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from percept_ros.config import SemanticConfig
+from percept_ros.health.look import Look
 from percept_ros.types import F32, F64, U8
 
 _ALIKE = 0.8
@@ -23,41 +24,41 @@ _KNOWN = 10
 """Changes in a row after which it is known how a sensor behaves."""
 _MOVED_M, _TURNED_RAD = 0.1, 0.02
 _STANDS_M, _STANDS_RAD = 0.005, 0.001
-_DARK, _BRIGHT = 8, 247
-"""Pixels beyond these are the same in every image, noise or not."""
 
 
 @dataclass(slots=True)
 class Repeats:
-    """Of one sensor. times: sets in a row with new stamps and old content. exact: whether it seems to have no noise."""
+    """Of one sensor. times: sets in a row with new stamps and old content. exact: whether it seems to have no noise.
+
+    sample: of the content seen last.
+    """
 
     times: int = 0
     exact: bool = False
+    sample: U8 | F32 | None = None
     _stamp_ns: int = 0
-    _content: U8 | F32 | None = None
     _count: int = 0
     _changes: int = 0
     _noise_at_rest: int = 0
     _pose: F64 | None = None
     _first_pose: F64 | None = None
 
-    def see(self, stamp_ns: int, content: U8 | F32, count: int, pose: F64 | None) -> None:
-        """Take in a sample of one message; the same one in two sets (same stamp) says nothing.
+    def see(self, stamp_ns: int, look: Look, count: int, pose: F64 | None) -> None:
+        """Take in a look at one message, compared with ``sample``; the same one in two sets (same stamp) says nothing.
 
         pose: fixed_SE3_base about then, None when not known. count: points, or pixels of the sample.
         """
         if stamp_ns == self._stamp_ns:
             return
-        before = self._content
-        if before is not None and count == self._count and np.array_equal(content, before):
+        if look.same and count == self._count:
             self.times += 1
         else:
-            if before is not None:
-                self._changed(before, content, pose)
+            if self.sample is not None:
+                self._changed(look.alike, pose)
             self.times, self._first_pose = 0, pose
         if self._first_pose is None:
             self._first_pose = pose
-        self._stamp_ns, self._content, self._count, self._pose = stamp_ns, content, count, pose
+        self._stamp_ns, self.sample, self._count, self._pose = stamp_ns, look.sample, count, pose
 
     def hangs(self, config: SemanticConfig, pose: F64 | None) -> bool:
         """Whether the sensor must be taken for one that hangs."""
@@ -69,23 +70,13 @@ class Repeats:
             self.exact = True
         return not self.exact
 
-    def _changed(self, before: U8 | F32, content: U8 | F32, pose: F64 | None) -> None:
+    def _changed(self, alike: float, pose: F64 | None) -> None:
         self._changes += 1
-        if _alike(before, content) >= _ALIKE:
+        if alike >= _ALIKE:
             self.exact, self._noise_at_rest = True, 0
         elif self._pose is not None and not _beyond(self._pose, pose, _STANDS_M, _STANDS_RAD):
             self._noise_at_rest += pose is not None
             self.exact = self.exact and self._noise_at_rest < _KNOWN
-
-
-def _alike(before: U8 | F32, content: U8 | F32) -> float:
-    """Share of a sample that stayed the same to the bit, of what could have changed."""
-    if before.shape != content.shape:
-        return 0.0
-    if content.dtype == np.uint8:
-        able = (content > _DARK) & (content < _BRIGHT)
-        return float((before == content)[able].mean()) if able.any() else 0.0
-    return float((before == content).mean())
 
 
 def _beyond(first: F64 | None, now: F64 | None, metres: float, radians: float) -> bool:

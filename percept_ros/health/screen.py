@@ -5,22 +5,15 @@ A screened sensor is absent from the set, with the reason; everything behind the
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
-
-import numpy as np
 
 from percept_ros.config import SemanticConfig
 from percept_ros.health.baseline import Window
+from percept_ros.health.look import look_at_image, look_at_sweep
 from percept_ros.health.repeats import Repeats
-from percept_ros.native import bind, pointer
-from percept_ros.types import F32, F64, U8, AbsenceReason, CameraFrame, PointCloud, SensorSet
+from percept_ros.types import F64, AbsenceReason, CameraFrame, PointCloud, SensorSet
 
-_STRIDE_PX = 32
-_STRIDE_POINTS = 64
 _LEARNED = 10
 _ROUGHER = 3.0
 _ROUGH_LEVEL = 30.0
@@ -96,14 +89,12 @@ class SensorScreen:
         return seen.why
 
     def _look(self, frame: CameraFrame, seen: _Seen) -> AbsenceReason | None:
-        sample, level, spread, roughness = look_at(frame.image)
-        seen.repeats.see(frame.stamp_ns, sample, sample.size, self._pose)
-        if (
-            spread < self._config.blank_spread
-            and not 255.0 - self._config.blank_level > level > self._config.blank_level
-        ):
+        look = look_at_image(frame.image, seen.repeats.sample)
+        seen.repeats.see(frame.stamp_ns, look, look.sample.size, self._pose)
+        level = self._config.blank_level
+        if look.spread < self._config.blank_spread and not 255.0 - level > look.level > level:
             return AbsenceReason.BLANK
-        if seen.noisy(roughness, _ROUGH_LEVEL):
+        if seen.noisy(look.roughness, _ROUGH_LEVEL):
             return AbsenceReason.NOISY
         return AbsenceReason.FROZEN if seen.repeats.hangs(self._config, self._pose) else None
 
@@ -115,45 +106,8 @@ class SensorScreen:
             return AbsenceReason.EMPTIED
         if count < _LEAST_POINTS:
             return None
-        self._cloud.repeats.see(cloud.stamp_ns, _sample(cloud), count, self._pose)
-        if self._cloud.noisy(_cloud_roughness_m(cloud.points), _ROUGH_M):
+        look = look_at_sweep(cloud, self._cloud.repeats.sample)
+        self._cloud.repeats.see(cloud.stamp_ns, look, count, self._pose)
+        if self._cloud.noisy(look.roughness, _ROUGH_M):
             return AbsenceReason.NOISY
         return AbsenceReason.FROZEN if self._cloud.repeats.hangs(self._config, self._pose) else None
-
-
-def _sample(cloud: PointCloud) -> F32:
-    """Of a sweep, what stays the same when it comes again: intensities where they tell anything, for motion compensation
-    moves points; else points."""
-    if cloud.intensity is not None:
-        intensity: F32 = np.ascontiguousarray(cloud.intensity[::_STRIDE_POINTS], np.float32)
-        if np.ptp(intensity) > 0:
-            return intensity
-    return np.ascontiguousarray(cloud.points[::_STRIDE_POINTS])
-
-
-def look_at(image: U8) -> tuple[U8, float, float, float]:
-    """Every 32nd pixel of an image (H, W, 3); mean and spread of those, and the mean difference of pixels side by side."""
-    if image.strides[1:] != (3, 1) or image.strides[0] < 3 * image.shape[1]:
-        image = np.ascontiguousarray(image)
-    height, width = image.shape[:2]
-    row_bytes = image.strides[0] if height > 1 else 3 * width
-    sample: U8 = np.empty((-(-height // _STRIDE_PX), -(-width // _STRIDE_PX), 3), np.uint8)
-    figures = np.empty(3)
-    code = _kernel()(image.ctypes.data, height, width, row_bytes, _STRIDE_PX, pointer(sample), pointer(figures))
-    if code < 0:
-        raise ValueError(f"image of shape {image.shape} and strides {image.strides} cannot be looked at")
-    level, spread, roughness = figures.tolist()
-    return sample, level, spread, roughness
-
-
-@cache
-def _kernel() -> Callable[..., int]:
-    address, size = ctypes.c_void_p, ctypes.c_int64
-    return bind("percept_screen_image", [address, size, size, size, size, address, address], size)
-
-
-def _cloud_roughness_m(points: F32) -> float:
-    """Median difference of the ranges of points stored side by side."""
-    first = np.arange(0, len(points) - 1, _STRIDE_POINTS)
-    ranges = np.linalg.norm(points[np.stack([first, first + 1])], axis=2)
-    return float(np.median(np.abs(ranges[1] - ranges[0])))

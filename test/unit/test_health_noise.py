@@ -11,7 +11,8 @@ from percept_ros.core.sync_queue import CameraTiming
 from percept_ros.core.sync_types import SyncSettings
 from percept_ros.errors import StampError
 from percept_ros.health.baseline import Window
-from percept_ros.health.screen import SensorScreen, look_at
+from percept_ros.health.look import look_at_image, look_at_sweep
+from percept_ros.health.screen import SensorScreen
 from percept_ros.types import AbsenceReason, CameraFrame, PointCloud, SensorSet
 
 RNG = np.random.default_rng(11)
@@ -79,13 +80,49 @@ def test_a_stamp_far_behind_the_clock_is_refused_before_it_looks_like_a_time_jum
 def test_look_at_an_image_samples_and_measures_as_numpy_does(shape: tuple[int, int]) -> None:
     whole = RNG.integers(0, 256, (*shape, 3), dtype=np.uint8)
     for image in (whole, whole[::-1], np.asfortranarray(whole)):
-        sample, level, spread, roughness = look_at(image)
+        sample, same, alike, roughness, level, spread = look_at_image(image)
+        assert (same, alike) == (False, 0.0)
         expected = image[::32, ::32]
         left, right = image[::32, :-1:32].astype(np.int16), image[::32, 1::32]
         width = min(left.shape[1], right.shape[1])
         assert np.array_equal(sample, expected)
         assert np.allclose([level, spread], [expected.mean(), expected.std()])
         assert np.isclose(roughness, np.abs(left[:, :width] - right[:, :width]).mean() if width else 0.0)
+
+
+def test_a_second_look_at_an_image_says_how_much_is_the_same_of_what_could_change() -> None:
+    image = RNG.integers(0, 256, (240, 320, 3), dtype=np.uint8)
+    first = look_at_image(image)
+    again = look_at_image(image, first.sample)
+    assert (again.same, again.alike) == (True, 1.0)
+    image[::64, ::32] += 1
+    changed = look_at_image(image, first.sample)
+    able = (changed.sample > 8) & (changed.sample < 247)
+    assert not changed.same
+    assert changed.alike == pytest.approx((changed.sample == first.sample)[able].mean())
+    assert not look_at_image(image[:100].copy(), first.sample).same
+
+
+@pytest.mark.parametrize("count", [2, 64, 65, 4096])
+def test_look_at_a_sweep_samples_and_measures_as_numpy_does(count: int) -> None:
+    table = RNG.normal(size=(count, 5)).astype(np.float32)
+    for cloud in (
+        PointCloud("lidar", 1, "lidar", table[:, :3], table[:, 3]),
+        PointCloud("lidar", 1, "lidar", np.asfortranarray(table[:, :3]), np.full(count, 0.5, np.float32)),
+        PointCloud("lidar", 1, "lidar", table[:, :3].astype(np.float64), None),
+    ):
+        first = look_at_sweep(cloud)
+        told = cloud.intensity is not None and count > 64 and np.ptp(cloud.intensity) > 0
+        expected = cloud.intensity[::64] if told and cloud.intensity is not None else table[::64, :3].ravel()
+        ranges = np.linalg.norm(table[:, :3].astype(np.float64), axis=1)
+        rows = np.arange(0, count - 1, 64)
+        assert np.array_equal(first.sample, expected)
+        assert first.roughness == pytest.approx(np.median(np.abs(ranges[rows + 1] - ranges[rows])))
+        assert look_at_sweep(cloud, first.sample).same
+        moved = PointCloud(
+            "lidar", 2, "lidar", cloud.points + np.float32(1.0), RNG.normal(size=count).astype(np.float32)
+        )
+        assert look_at_sweep(moved, first.sample).alike == 0.0
 
 
 def test_frame_that_is_asked_about_again_keeps_its_verdict() -> None:
