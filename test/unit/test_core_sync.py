@@ -101,6 +101,7 @@ def test_deadline_releases_a_partial_set_and_says_why() -> None:
     rig.image(0, 0)
     rig.cloud(0, 10)
     assert rig.sync.next_deadline_ns == rig.clock(70)
+    assert rig.sync.awaited == {"cam1"}
     assert rig.poll(69.9) == []
     (ready,) = rig.poll(70)
     assert ready.absent == {"cam1": AbsenceReason.NEVER_SEEN}

@@ -104,6 +104,32 @@ def test_inbox_keeps_order_and_drops_the_oldest_of_a_source() -> None:
     assert pause_s(100, 200) == 0.0
 
 
+def test_inbox_wakes_once_for_messages_that_belong_together_and_at_once_for_others() -> None:
+    inbox = Inbox(2, lambda source: None)
+    wakes: list[str] = []
+    inbox._wake.notify = lambda n=1: wakes.append("put")  # type: ignore[method-assign]
+
+    def waiting(timeout_s: float | None = None) -> bool:
+        for source in sources:
+            before = len(wakes)
+            inbox.put(source, source)
+            if len(wakes) > before:
+                break
+        return True
+
+    inbox._wake.wait = waiting  # type: ignore[method-assign]
+    sources = ["front", "left", "lidar", "back"]
+    assert [s for s, _ in inbox.take(1.0, {"front", "left", "back"})] == ["front", "left", "lidar"]
+    sources = ["back", "front", "left"]
+    assert [s for s, _ in inbox.take(1.0, {"front", "left", "back"})] == ["back", "front", "left"]
+    assert len(wakes) == 2
+    inbox.put("left", 0)
+    sources = ["front"]
+    assert [s for s, _ in inbox.take(1.0, {"front", "left"})] == ["left", "front"], (
+        "what lies there already is not awaited"
+    )
+
+
 def test_complaints_count_everything_and_say_little() -> None:
     said: list[str] = []
 
