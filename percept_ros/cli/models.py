@@ -126,18 +126,30 @@ def _verified(name: str, open_them: bool) -> dict[str, Any]:
     except ManifestError as exc:
         return {"name": name, "artefacts": [], "reason": str(exc)}
     artefacts = [_artefact_answer(manifest, index, open_them) for index in range(len(manifest.artefacts))]
-    return {"name": manifest.name, "artefacts": artefacts, "reason": ""}
+    return {"name": manifest.name, "artefacts": [*artefacts, *_attached(manifest)], "reason": ""}
+
+
+def _attached(manifest: Manifest) -> list[dict[str, Any]]:
+    rows = []
+    for name, _, digest in (item.rpartition(":") for item in manifest.attachments):
+        reason = _wrong(manifest.folder / name, digest)
+        rows.append({"file": name, "precision": "", "ok": not reason, "reason": reason, "engine": ""})
+    return rows
+
+
+def _wrong(file: Path, sha256: str) -> str:
+    """What is wrong with a file of a model, "" for nothing."""
+    if not file.is_file():
+        return "is missing (percept models pull fetches it)"
+    found = sha256_of(file)
+    return "" if found == sha256 else f"sha256 is {found}, the manifest says {sha256}"
 
 
 def _artefact_answer(manifest: Manifest, index: int, open_it: bool) -> dict[str, Any]:
     artefact = manifest.artefacts[index]
-    reason = engine = skipped = ""
-    file = manifest.folder / artefact.file
-    if not file.is_file():
-        reason = "is missing (percept models pull fetches it)"
-    elif (found := sha256_of(file)) != artefact.sha256:
-        reason = f"sha256 is {found}, the manifest says {artefact.sha256}"
-    elif open_it and artefact.format != "tracker":  # read by the tracker itself
+    engine = skipped = ""
+    reason = _wrong(manifest.folder / artefact.file, artefact.sha256)
+    if not reason and open_it and artefact.format != "tracker":  # read by the tracker itself
         engine, skipped, reason = _opened(manifest, index)
     return {
         "file": artefact.file,

@@ -24,6 +24,7 @@ class _Group(LazyGroup):
         "bev-fusion": "percept_ros.cli.train_fusion",
         "predictor": "percept_ros.cli.train_predictor",
         "existence": "percept_ros.cli.train_existence",
+        "heading": "percept_ros.cli.train_heading",
     }
 
 

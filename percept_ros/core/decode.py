@@ -113,6 +113,7 @@ class CentreHeads:
 
     origin_m: x and y of the grid's corner. cell_m: side of an output cell. suppression: one of SUPPRESSIONS.
     iou: for ``rotated``. radius_m: for ``circle``. sigma: for ``soft``. max_boxes: limit before suppression.
+    heading: attachment that judges which end of a car is its front (core/heading.py), "" = the network's own answer stands.
     """
 
     origin_m: float = -51.2
@@ -123,6 +124,7 @@ class CentreHeads:
     iou: float = 0.2
     radius_m: float = 1.0
     sigma: float = 0.3
+    heading: str = ""
 
     def __post_init__(self) -> None:
         if self.suppression not in SUPPRESSIONS:

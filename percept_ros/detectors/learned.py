@@ -9,14 +9,15 @@ import numpy as np
 
 from percept_ros.core.bev import BevGrid, BevRasteriser, GroundPlane, fit_ground
 from percept_ros.core.decode import BOX_CHANNELS, CentreHeads, decode_centres
+from percept_ros.core.heading import HeadingJudge, read_heading_judge
 from percept_ros.core.lift import ImageInput, camera_inputs
-from percept_ros.errors import EngineClosed, InferenceError, ManifestError
+from percept_ros.errors import EngineClosed, InferenceError, InputError, ManifestError
 from percept_ros.inference.engine import InferenceEngine, Tensors
 from percept_ros.inference.manifest import Manifest, find_model, load_manifest
-from percept_ros.inference.model import open_model
+from percept_ros.inference.model import attachment, open_model
 from percept_ros.inference.options import EngineOptions
 from percept_ros.settings import setting
-from percept_ros.types import F32, F64, I64, LIDAR_BIT, NUM_CLASSES, Detections, SensorSet
+from percept_ros.types import F32, F64, I64, LIDAR_BIT, NUM_CLASSES, Detections, ObjectClass, SensorSet
 
 PREPROCESS = "bev_raster"
 WITH_CAMERAS = "bev_raster_cameras"
@@ -45,12 +46,13 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Open:
-    """What exists between load and close."""
+    """What exists between load and close. judge: of the headings of cars, None = the network's stand."""
 
     manifest: Manifest
     engine: InferenceEngine
     raster: BevRasteriser
     plan: Plan
+    judge: HeadingJudge | None
 
 
 class LearnedDetector:
@@ -100,8 +102,13 @@ class LearnedDetector:
         if self._score_threshold is not None:
             plan = replace(plan, heads=replace(plan.heads, score_threshold=self._score_threshold))
         manifest, engine = open_model(folder, engine=self._format, precision=self._precision, options=self._options)
-        engine.warm_up()
-        self._open = _Open(manifest, engine, BevRasteriser(plan.grid), plan)
+        try:
+            judge = _read_judge(manifest, plan.heads.heading)
+            engine.warm_up()
+        except BaseException:
+            engine.close()
+            raise
+        self._open = _Open(manifest, engine, BevRasteriser(plan.grid), plan, judge)
 
     def detect(self, sensors: SensorSet, *, deadline_ns: int | None = None) -> Detections:
         """3D boxes in the base frame. Raises InferenceError when the LiDAR's extrinsic is missing."""
@@ -117,7 +124,8 @@ class LearnedDetector:
             inputs |= {"images": images, "projections": projections}
             mask |= bits
         outputs = opened.engine.infer(inputs, deadline_ns=deadline_ns)
-        return self._decode(opened.plan, outputs, sensors.stamp_ns, mask)
+        found = self._decode(opened.plan, outputs, sensors.stamp_ns, mask)
+        return found if opened.judge is None else _judged(opened.judge, found, sensors)
 
     def _draw(self, opened: _Open, sensors: SensorSet) -> F32:
         cloud = sensors.cloud
@@ -149,6 +157,22 @@ class LearnedDetector:
             self._open.engine.close()
             self._open.raster.close()
             self._open = None
+
+
+def _read_judge(manifest: Manifest, name: str) -> HeadingJudge | None:
+    try:
+        return read_heading_judge(attachment(manifest, name)) if name else None
+    except InputError as exc:
+        raise ManifestError(f"model '{manifest.name}', file '{name}': {exc}") from exc
+
+
+def _judged(judge: HeadingJudge, found: Detections, sensors: SensorSet) -> Detections:
+    """Cars turned around where their points say so."""
+    cloud = sensors.cloud
+    cars = np.flatnonzero(found.class_ids == ObjectClass.CAR)
+    if cloud is not None and len(cars):
+        found.boxes[cars] = judge.turn(cloud.points, found.boxes[cars], sensors.base_SE3[cloud.sensor])
+    return found
 
 
 def read_manifest(manifest: Manifest) -> Plan:

@@ -95,6 +95,7 @@ class Manifest:
     postprocess: Step = setting(Step(), "how the outputs become objects")
     artefacts: tuple[Artefact, ...] = setting((), "files in order of preference")
     profiles: tuple[Mapping[str, ShapeRange], ...] = setting((), "ranges of dynamic shapes")
+    attachments: tuple[str, ...] = setting((), "further files that the model needs, as file:sha256")
     licence: str = setting("", "licence of the weights")
     source_url: str = setting("", "where the weights come from")
     card: str = setting("", "model card, a file in the folder")
@@ -173,6 +174,9 @@ def problems(manifest: Manifest) -> list[str]:
         if _object_class(target) is None:
             known = ", ".join(c.name.lower() for c in ObjectClass)
             found.append(f"class_map maps '{own}' to '{target}', expected one of {known}")
+    for name, _, digest in (item.rpartition(":") for item in manifest.attachments):
+        if not _inside(name) or not _is_hash(digest):
+            found.append(f"attachment '{name}' must be a file in the model's folder, as file:sha256")
     if manifest.card and not _inside(manifest.card):
         found.append(f"card '{manifest.card}' must be a file in the model's folder")
     return found
@@ -230,9 +234,13 @@ def _artefact_problems(artefact: Artefact) -> list[str]:
     if not artefact.format:
         found.append(f"artefact '{artefact.file}' needs a 'format', one of {', '.join(FORMAT_NAMES)}")
     hashes = [artefact.sha256, *(plugin.rpartition(":")[2] for plugin in artefact.plugins)]
-    if any(len(h) != 64 or set(h) - set("0123456789abcdef") for h in hashes):
+    if not all(map(_is_hash, hashes)):
         found.append(f"artefact '{artefact.file}' needs a 'sha256' of 64 hexadecimal digits (percept models verify)")
     return found
+
+
+def _is_hash(text: str) -> bool:
+    return len(text) == 64 and not set(text) - set("0123456789abcdef")
 
 
 def _inside(name: str) -> bool:

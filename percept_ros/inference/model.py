@@ -85,6 +85,14 @@ def verified(folder: Path, name: str, sha256: str) -> Path:
     return file
 
 
+def attachment(manifest: Manifest, name: str) -> bytes:
+    """Bytes of a further file of the model. Raises ArtefactRefused (absent, changed) or ManifestError (not listed)."""
+    hashes = {file: digest for file, _, digest in (item.rpartition(":") for item in manifest.attachments)}
+    if name not in hashes:
+        raise ManifestError(f"model '{manifest.name}' needs '{name}', which is none of its attachments")
+    return verified(manifest.folder, name, hashes[name]).read_bytes()
+
+
 def _nothing(manifest: Manifest, engine: str | None, precision: str | None, part: str) -> str:
     wanted = {"format": engine, "precision": precision, "part": part or None}
     asked = ", ".join(f"{k} {v}" for k, v in wanted.items() if v) or "any format"

@@ -59,6 +59,7 @@ def _artefacts(manifest: Manifest, folder: Path, base: str, progress: Progress) 
     fetched, kept = [], []
     wanted = [(a.file, a.sha256) for a in manifest.artefacts]
     wanted += [(n, h) for a in manifest.artefacts for n, _, h in (p.rpartition(":") for p in a.plugins)]
+    wanted += [(n, h) for n, _, h in (item.rpartition(":") for item in manifest.attachments)]
     for name, sha256 in wanted:
         if (folder / name).is_file() and sha256_of(folder / name) == sha256:
             kept.append(name)
