@@ -25,6 +25,9 @@ POSTPROCESS = "centre_heads"
 _LEAST_SHARE = 0.01
 """Every class of the model keeps at least this weight, so that later evidence can change the class."""
 
+_JUDGED_SCORE = 0.2
+"""Cars below it are left as they are: few of them exist, and judging costs time."""
+
 
 @dataclass(frozen=True, slots=True)
 class FusionInput:
@@ -169,7 +172,7 @@ def _read_judge(manifest: Manifest, name: str) -> HeadingJudge | None:
 def _judged(judge: HeadingJudge, found: Detections, sensors: SensorSet) -> Detections:
     """Cars turned around where their points say so."""
     cloud = sensors.cloud
-    cars = np.flatnonzero(found.class_ids == ObjectClass.CAR)
+    cars = np.flatnonzero((found.class_ids == ObjectClass.CAR) & (found.scores >= _JUDGED_SCORE))
     if cloud is not None and len(cars):
         found.boxes[cars] = judge.turn(cloud.points, found.boxes[cars], sensors.base_SE3[cloud.sensor])
     return found
