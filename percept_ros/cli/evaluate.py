@@ -44,7 +44,10 @@ def data_root(root: Path | None, folder: str) -> Path:
 def detect(
     dataset: str = typer.Option(..., help="sim, kitti, recorded, av2, kitti-drive or nuscenes"),
     root: Path | None = typer.Option(None, help="folder of the data set; else its usual name under PERCEPT_DATA"),
-    model: str = typer.Option("lidar_pillars", help="geometric, model folder, or name of a model in models/"),
+    model: str = typer.Option(
+        "",
+        help="geometric, model folder, or name of a model in models/; else bev_fusion with cameras, lidar_pillars without",
+    ),
     precision: str = typer.Option("", help="only artefacts of this precision: fp32, fp16 or int8"),
     camera_model: Path | None = typer.Option(None, help="2D model whose boxes are the reference (kitti-drive)"),
     score: float = typer.Option(0.3, min=0.0, max=1.0, help="working point of recall and false boxes"),
@@ -57,7 +60,7 @@ def detect(
     Example: percept evaluate detect --dataset av2 --root ../shared/data/av2_log --json
     """
     scorer = _scorer(dataset, root, camera_model, score, seed, drives)
-    detector = _detector(model, precision)
+    detector = _detector(model or default_model(dataset), precision)
     detector.load()
     try:
         result = {"dataset": dataset, "model": detector.model, **scorer(detector)}
@@ -67,6 +70,11 @@ def detect(
         emit_json(result)
     else:
         _show(result)
+
+
+def default_model(dataset: str) -> str:
+    """The shipped model for a data set: the one with cameras where it has calibrated ones."""
+    return "bev_fusion" if dataset in ("sim", "nuscenes") else "lidar_pillars"
 
 
 def _detector(model: str, precision: str) -> Any:

@@ -112,3 +112,10 @@ def test_image_boxes_overlap_by_hand() -> None:
     np.testing.assert_allclose(in_image(a, b), [[1 / 3, 1.0, 0.0]])
     judged = judge([(a, b)], ObjectClass.CAR, in_image)
     assert judged.right.tolist() == [True]
+
+
+def test_the_shipped_model_with_cameras_is_scored_where_there_are_calibrated_ones() -> None:
+    from percept_ros.cli.evaluate import default_model
+
+    assert [default_model(name) for name in ("sim", "nuscenes")] == ["bev_fusion"] * 2
+    assert {default_model(name) for name in ("kitti", "recorded", "av2", "kitti-drive")} == {"lidar_pillars"}
