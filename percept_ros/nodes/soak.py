@@ -186,7 +186,7 @@ def _drive_job(job: SoakJob, bag: Path, topics: BagTopics) -> dict[str, Any]:
 
 
 def _records(job: SoakJob, start_ns: int, length_ns: int, chaos: Chaos, fleet: Fleet) -> Records:
-    seen, said, stalls = read_seen(job.out / "seen.jsonl")
+    seen, said, stalls, broken = read_seen(job.out / "seen.jsonl")
     strokes = list(chaos.strokes)
     restarts = [Restart(item.name, item.ended_ns, item.started_ns) for item in fleet.respawned]
     events = {
@@ -198,7 +198,7 @@ def _records(job: SoakJob, start_ns: int, length_ns: int, chaos: Chaos, fleet: F
     (job.out / "events.json").write_text(json.dumps(events, indent=1), encoding="utf-8")
     answers = read_answers(job.out / "drilled" / CALLS)
     sent = read_sent(job.out / "sent.jsonl")
-    return Records(start_ns, start_ns + length_ns, seen, said, sent, answers, strokes, restarts, stalls)
+    return Records(start_ns, start_ns + length_ns, seen, said, sent, answers, strokes, restarts, stalls, broken)
 
 
 def _keep_logs(logs: Path, kept: Path) -> None:

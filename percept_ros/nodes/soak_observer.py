@@ -13,8 +13,10 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TextIO
 
 import rclpy
@@ -46,9 +48,10 @@ class ObserverJob:
 class Observer(Node):
     """One line for each array and each change of the status."""
 
-    def __init__(self, job: ObserverJob, seen: TextIO) -> None:
+    def __init__(self, job: ObserverJob, seen: TextIO, stalls: SimpleQueue[dict[str, int]]) -> None:
+        """stalls: filled by other threads, written here: a text file takes no lines from two threads at once."""
         super().__init__("soak_observer")
-        self._seen, self._mode = seen, -1
+        self._seen, self._mode, self._stalls = seen, -1, stalls
         self._said: dict[str, tuple[int, str]] = {}
         self.create_subscription(ObstacleTrackArray, job.tracks, self._on_tracks, QoSProfile(depth=50), raw=True)
         for topic in job.status:
@@ -75,7 +78,12 @@ class Observer(Node):
             entry = {"status": topic, "at_ns": time.monotonic_ns(), "mode": said[0], "cause": said[1]}
             self._write({**entry, "health": float(message.health)})
 
-    def _write(self, entry: dict[str, object]) -> None:
+    def write_stalls(self) -> None:
+        """Write down what the watchers of the processors saw."""
+        while not self._stalls.empty():
+            self._write(self._stalls.get())
+
+    def _write(self, entry: Mapping[str, object]) -> None:
         self._seen.write(json.dumps(entry) + "\n")
 
 
@@ -103,7 +111,8 @@ def main(arguments: list[str]) -> int:
     rclpy.init()
     executor = EventsExecutor()
     with Path(job.seen).open("w", encoding="utf-8", buffering=1 << 16) as seen:
-        node = Observer(job, seen)
+        stalls: SimpleQueue[dict[str, int]] = SimpleQueue()
+        node = Observer(job, seen, stalls)
         executor.add_node(node)
         gc.collect()
         gc.freeze()
@@ -112,21 +121,23 @@ def main(arguments: list[str]) -> int:
             raise_process(job.priority)
         ended = threading.Event()
         for processor in sorted(os.sched_getaffinity(0)):
-            threading.Thread(target=_watch_machine, args=(processor, seen, job.priority), daemon=True).start()
+            threading.Thread(target=_watch_machine, args=(processor, stalls, job.priority), daemon=True).start()
         threading.Thread(target=_wait_for_end, args=(ended,), daemon=True).start()
         print("ready", flush=True)
         try:
             while not ended.is_set():
                 executor.spin_once(0.2)
+                node.write_stalls()
         except (KeyboardInterrupt, ExternalShutdownException):
             pass
+        node.write_stalls()
         executor.shutdown()
         node.destroy_node()
     rclpy.try_shutdown()
     return 0
 
 
-def _watch_machine(processor: int, seen: TextIO, priority: int) -> None:
+def _watch_machine(processor: int, stalls: SimpleQueue[dict[str, int]], priority: int) -> None:
     """Write down when not even the most urgent thread of ``processor`` ran: the machine stood still, not a node."""
     refused = apply(TaskTiming(priority=_CLOCK_PRIORITY if priority else 0, processors=(processor,)))
     next_ns = time.monotonic_ns()
@@ -135,7 +146,7 @@ def _watch_machine(processor: int, seen: TextIO, priority: int) -> None:
         sleep_until(next_ns)
         now_ns = time.monotonic_ns()
         if now_ns - next_ns > _STALL_NS:
-            seen.write(json.dumps({"stall": processor, "from_ns": next_ns, "at_ns": now_ns}) + "\n")
+            stalls.put({"stall": processor, "from_ns": next_ns, "at_ns": now_ns})
             next_ns = now_ns
 
 

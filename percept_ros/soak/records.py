@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -87,7 +87,10 @@ class Stall:
 
 @dataclass(slots=True)
 class Records:
-    """Everything about one run. start_ns, end_ns: monotonic. answers: stamps that the first model answered well (sorted)."""
+    """Everything about one run. start_ns, end_ns: monotonic. answers: stamps that the first model answered well (sorted).
+
+    broken_lines: of the observer; what stood in them counts as not seen.
+    """
 
     start_ns: int
     end_ns: int
@@ -98,15 +101,31 @@ class Records:
     strokes: Sequence[Struck] = ()
     restarts: Sequence[Restart] = ()
     stalls: Sequence[Stall] = ()
+    broken_lines: int = 0
 
 
-def read_seen(path: Path) -> tuple[list[Seen], list[Said], list[Stall]]:
+_BROKEN = "broken"
+
+
+class Observed(NamedTuple):
+    """What the observer wrote down. broken: lines that cannot be read; each may have been an array."""
+
+    seen: list[Seen]
+    said: list[Said]
+    stalls: list[Stall]
+    broken: int
+
+
+def read_seen(path: Path) -> Observed:
     """Lines of the observer; a last line cut short is left out."""
+    broken = 0
     seen: list[Seen] = []
     said: list[Said] = []
     stalls: list[Stall] = []
     for tree in _lines(path):
-        if "stall" in tree:
+        if _BROKEN in tree:
+            broken += 1
+        elif "stall" in tree:
             stalls.append(Stall(tree["stall"], tree["from_ns"], tree["at_ns"]))
         elif "status" in tree:
             said.append(Said(tree["at_ns"], tree["status"], tree["mode"], tree["cause"], tree["health"]))
@@ -115,12 +134,12 @@ def read_seen(path: Path) -> tuple[list[Seen], list[Said], list[Stall]]:
         else:
             tracks = tuple(SeenTrack(*row) for row in tree.pop("tracks"))
             seen.append(Seen(**{**tree, "absent": tuple(tree["absent"])}, tracks=tracks))
-    return seen, said, stalls
+    return Observed(seen, said, stalls, broken)
 
 
 def read_sent(path: Path) -> list[Sent]:
     """Lines of the drive."""
-    return [Sent(**tree) for tree in _lines(path)]
+    return [Sent(**tree) for tree in _lines(path) if _BROKEN not in tree]
 
 
 def read_answers(path: Path) -> I64:
@@ -145,9 +164,11 @@ def last_caller(path: Path) -> int:
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Every line; those that are broken under ``_BROKEN``, except a last one without its end."""
     with path.open(encoding="utf-8") as file:
         for line in file:
             try:
                 yield json.loads(line)
             except ValueError:
-                return
+                if line.endswith("\n"):
+                    yield {_BROKEN: line}

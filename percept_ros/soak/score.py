@@ -144,6 +144,7 @@ def summarise(records: Records, cameras: Sequence[str]) -> dict[str, object]:
         "availability_outside_stalls": round(apart, 6),
         "bad_slots_outside_stalls": bad_apart,
         "arrays": len(inside),
+        "broken_lines": records.broken_lines,
         "invalid_arrays": sum(bool(seen.invalid) for seen in records.seen),
         "max_gap_ms": round(longest_gap_ms(arrivals, records.start_ns, records.end_ns), 1),
         "max_gap_engine_kill_ms": _worst_gap(found, "kill_engine_worker"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from percept_ros.soak.array_reader import SeenTrack
 from percept_ros.soak.lost import lost_tracks
 from percept_ros.soak.page import faults_page
-from percept_ros.soak.records import Records, Restart, Seen, Sent, Stall, Struck
+from percept_ros.soak.records import Records, Restart, Seen, Sent, Stall, Struck, read_seen
 from percept_ros.soak.report import fault_rows, timeline
 from percept_ros.soak.score import availability, find_lies, summarise, total_loss
 from percept_ros.soak.spoil import ABSENT, GOOD, SPOILT
@@ -177,3 +179,14 @@ def test_the_report_draws_what_was_seen() -> None:
     assert "| lies | 0 | 7 | 0 |" in page
     assert "| `engine_nan` | every answer is NaN | 1 |" in page
     assert "{" not in page
+
+
+def test_a_broken_line_is_counted_and_what_comes_after_it_is_read(tmp_path: Path) -> None:
+    array = {"stamp_ns": 1, "oldest_ns": 1, "publish_ns": 2, "mode": 0, "absent": [], "model": "m", "sequence": 1}
+    lines = [json.dumps({"at_ns": k, "wall_ns": k, **array, "tracks": []}) for k in range(4)]
+    stall = json.dumps({"stall": 1, "from_ns": 5, "at_ns": 9})
+    file = tmp_path / "seen.jsonl"
+    file.write_text("\n".join([lines[0], lines[1][30:] + lines[1], stall, lines[2], lines[3][:20]]), encoding="utf-8")
+    found = read_seen(file)
+    assert [seen.at_ns for seen in found.seen] == [0, 2]
+    assert (len(found.stalls), found.broken) == (1, 1)
