@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import array
 import contextlib
-import dataclasses
 import gc
 import json
 import resource
@@ -77,7 +76,7 @@ def publish(kind: str, camera: int, rate_hz: float, frames: int, fifo: int) -> d
             with writer.open_image(HEIGHT, WIDTH, now_ns) as slot:
                 slot.array[...] = pixels  # as a decoder draws; the picture is there when the clock starts
                 now_ns = time.monotonic_ns()
-            handle = dataclasses.replace(slot.handle, stamp_ns=now_ns)
+            handle = slot.handle._replace(stamp_ns=now_ns)
             publisher.publish(encoder.encode(handle, FRAME))
         elif ring:
             publisher.publish(encoder.encode(writer.write_image(pixels, now_ns), FRAME))
