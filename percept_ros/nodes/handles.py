@@ -10,7 +10,8 @@ import struct
 from typing import NamedTuple
 
 from percept_ros.errors import InputError
-from percept_ros.runtime.ring import FrameFormat, FrameHandle
+from percept_ros.runtime.frame import FORMATS
+from percept_ros.runtime.ring import FrameHandle
 from percept_ros.wire import CdrWriter
 
 _STAMP, _SLOT, _REST, _LENGTH = struct.Struct("<iI"), struct.Struct("<I"), struct.Struct("<QIIBB"), struct.Struct("<I")
@@ -77,8 +78,8 @@ def decode_handle(raw: bytes) -> FrameMessage:
         at = _aligned(at + 4, 8)
         generation, width, height, kind, is_keyframe = _REST.unpack_from(raw, at)
         trace_id, _ = _text(raw, at + _REST.size)
-        stamp_ns, image_kind = sec * _NS + nanosec, FrameFormat(kind)
-    except (struct.error, ValueError) as exc:
+        stamp_ns, image_kind = sec * _NS + nanosec, FORMATS[kind]
+    except (struct.error, ValueError, IndexError) as exc:
         raise InputError(f"message of {len(raw)} bytes is no FrameReady: {exc}", "bad_handle") from exc
     handle = FrameHandle(ring, slot, generation, stamp_ns, width, height, image_kind, bool(is_keyframe))
     return FrameMessage(handle, frame_id, trace_id)

@@ -30,6 +30,11 @@ class FrameFormat(IntEnum):
     TENSOR_F32 = 3
 
 
+_LAST_IMAGE = int(FrameFormat.NV12)
+FORMATS = tuple(FrameFormat)
+"""By number: looking one up takes a tenth of what calling the enumeration takes."""
+
+
 class FrameHandle(NamedTuple):
     """Names one frame in one ring: the content of a FrameReady message.
 
@@ -63,17 +68,18 @@ class Control(NamedTuple):
         return pack_control(*self)
 
     @staticmethod
-    def unpack(raw: bytes) -> Control:
+    def unpack(raw: bytes | bytearray) -> Control:
         """Read the bytes after the generation."""
         nbytes, stamp_ns, _, width, height, stride, is_keyframe, kind, channels = _CONTROL.unpack(raw)
         return Control(nbytes, stamp_ns, width, height, stride, bool(is_keyframe), kind, channels)
 
-    def array(self, payload: U8, where: str) -> npt.NDArray[Any]:
+    def array(self, payload: U8, handle: FrameHandle) -> npt.NDArray[Any]:
         """The payload as its array, no copy. Raises InputError (reason ``ring_invalid``) when shape and size disagree."""
         try:
-            typed: npt.NDArray[Any] = payload if self.format <= FrameFormat.NV12 else payload.view(np.float32)
+            typed: npt.NDArray[Any] = payload if self.format <= _LAST_IMAGE else payload.view(np.float32)
             return typed.reshape(_SHAPES[self.format](self))
         except (ValueError, IndexError) as exc:
+            where = f"slot {handle.slot} of '{handle.ring}'"
             raise InputError(f"{where} holds an impossible frame: {exc}", "ring_invalid") from exc
 
 

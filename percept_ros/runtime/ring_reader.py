@@ -14,8 +14,6 @@ from percept_ros.runtime.frame import CONTROL_BYTES, Control, FrameFormat, Frame
 from percept_ros.runtime.ring_kernel import RingCounters, ring_kernel
 from percept_ros.runtime.segment import HEAD_OFFSET, SLOT_CONTROL_BYTES, Segment
 
-_ControlBuffer = ctypes.c_char * CONTROL_BYTES  # made once: each such type is a reference cycle
-
 
 class RingFrame:
     """One frame looked at in place (read-only). Ask ``still_valid`` after use; only then trust what was computed.
@@ -49,6 +47,8 @@ class RingReader:
         self.counters = RingCounters()
         self._keep = keep_segments
         self._open: OrderedDict[str, Segment] = OrderedDict()
+        self._control_line = bytearray(CONTROL_BYTES)
+        self._control_address = ctypes.addressof(ctypes.c_char.from_buffer(self._control_line))
         self._heard = ("", 0)
         """Ring and generation of the last handle."""
 
@@ -60,7 +60,7 @@ class RingReader:
         segment, control = self._control(handle)
         start = segment.slot_offset(handle.slot) + SLOT_CONTROL_BYTES
         payload = segment.memory[start : start + control.nbytes]
-        array = control.array(payload, f"slot {handle.slot} of '{handle.ring}'")
+        array = control.array(payload, handle)
         self.counters.read += 1
         ring, generation = self._heard
         if ring == handle.ring and handle.generation > generation + 2:
@@ -125,16 +125,15 @@ class RingReader:
         if not 0 <= handle.slot < segment.layout.slots:
             self.counters.invalid += 1
             raise InputError(f"slot {handle.slot} of '{handle.ring}' does not exist", "ring_invalid")
-        control = _ControlBuffer()
-        limit = segment.layout.slot_bytes
-        done = ring_kernel().read(segment.slot_address(handle.slot), handle.generation, limit, control, None, 0)
+        address, limit = segment.slot_address(handle.slot), segment.slot_bytes
+        done = ring_kernel().read(address, handle.generation, limit, self._control_address, None, 0)
         if done == -2:
             self.counters.overwritten += 1
             raise InputError(f"frame {handle.generation // 2} of '{handle.ring}' was overwritten", "ring_overwritten")
         if done < 0:
             self.counters.invalid += 1
             raise InputError(f"slot {handle.slot} of '{handle.ring}' is corrupt", "ring_invalid")
-        return segment, Control.unpack(control.raw)
+        return segment, Control.unpack(self._control_line)
 
     def _handle_of(self, segment: Segment, generation: int) -> FrameHandle | None:
         slot = (generation // 2 - 1) % segment.layout.slots
