@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import functools
 import gc
 import json
 import resource
@@ -22,7 +23,7 @@ from std_msgs.msg import Header
 
 from percept_ros.errors import InputError
 from percept_ros.msg import FrameReady
-from percept_ros.nodes.handles import HandleEncoder, decode_handle
+from percept_ros.nodes.handles import HandleDecoder, HandleEncoder
 from percept_ros.runtime import realtime
 from percept_ros.runtime.ring import RingReader, RingWriter
 
@@ -105,15 +106,16 @@ class Receiver(Node):
         self.lost = 0
         for camera in range(cameras):
             ring = kind.startswith("ring")
-            message, callback = (FrameReady, self.on_ready) if ring else (Image, self.on_image)
+            ready = functools.partial(self.on_ready, HandleDecoder())
+            message, callback = (FrameReady, ready) if ring else (Image, self.on_image)
             self.create_subscription(message, f"/camera_{camera}", callback, QOS, raw=ring)
 
     def on_image(self, message: Image) -> None:
         pixels = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)
         self.look(pixels, stamp_of(message))
 
-    def on_ready(self, raw: bytes) -> None:
-        handle = decode_handle(raw).handle
+    def on_ready(self, decoder: HandleDecoder, raw: bytes) -> None:
+        handle = decoder.decode(raw).handle
         stamp_ns = handle.stamp_ns
         try:
             frame = self.reader.view(handle)

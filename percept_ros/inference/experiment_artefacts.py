@@ -97,6 +97,8 @@ def stage(
         raise ManifestError(f"model '{source.name}' has no artefact of precision {', '.join(precisions) or 'any'}")
     group.mkdir(parents=True, exist_ok=True)
     artefacts = tuple(_copy(source, artefact, group, runtime) for artefact in chosen)
+    for name, _, digest in (item.rpartition(":") for item in source.attachments):
+        shutil.copyfile(verified(source.folder, name, digest), group / name)
     step = Step(source.postprocess.kind, {**source.postprocess.params, **(postprocess or {})})
     write_manifest(replace(source, artefacts=artefacts, postprocess=step, card=""), group)
     return group_manifest(group)

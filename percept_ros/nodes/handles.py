@@ -18,6 +18,8 @@ _STAMP, _SLOT, _REST, _LENGTH = struct.Struct("<iI"), struct.Struct("<I"), struc
 _HEAD = 4
 """Bytes before the first field; alignment counts from here."""
 _LITTLE_ENDIAN = b"\x00\x01"
+_TEXTS = 12
+"""Where the strings begin, behind the stamp."""
 _NS = 1_000_000_000
 
 
@@ -65,13 +67,63 @@ class HandleEncoder:
         self._key = (ring, frame_id, trace_bytes)
 
 
+class HandleDecoder:
+    """Reads the FrameReady messages of one topic; of a ring's messages only the numbers change, so the last layout is kept."""
+
+    def __init__(self) -> None:
+        self._head = self._trace_length = b""
+        self._frame_id = self._ring = ""
+        self._slot_at = self._rest_at = self._trace_at = self._size = 0
+
+    def decode(self, raw: bytes) -> FrameMessage:
+        """Content of a FrameReady's bytes. Raises InputError (reason ``bad_handle``) when they are none."""
+        if not self._knows(raw):
+            return self._learn(raw)
+        sec, nanosec = _STAMP.unpack_from(raw, _HEAD)
+        (slot,) = _SLOT.unpack_from(raw, self._slot_at)
+        generation, width, height, kind, is_keyframe = _REST.unpack_from(raw, self._rest_at)
+        if kind >= len(FORMATS):
+            return decode_handle(raw)
+        stamp_ns = sec * _NS + nanosec
+        handle = FrameHandle(self._ring, slot, generation, stamp_ns, width, height, FORMATS[kind], bool(is_keyframe))
+        try:
+            return FrameMessage(handle, self._frame_id, raw[self._trace_at : self._size - 1].decode())
+        except UnicodeDecodeError:
+            return decode_handle(raw)
+
+    def _knows(self, raw: bytes) -> bool:
+        at = self._trace_at
+        return (
+            len(raw) == self._size
+            and raw[:2] == _LITTLE_ENDIAN
+            and raw[_TEXTS : self._slot_at] == self._head
+            and raw[at - 4 : at] == self._trace_length
+        )
+
+    def _learn(self, raw: bytes) -> FrameMessage:
+        found = decode_handle(raw)
+        _, at = _text(raw, _TEXTS)
+        _, at = _text(raw, at)
+        self._slot_at = _aligned(at, 4)
+        self._rest_at = _aligned(self._slot_at + 4, 8)
+        length_at = _aligned(self._rest_at + _REST.size, 4)
+        (length,) = _LENGTH.unpack_from(raw, length_at)
+        self._trace_at = length_at + 4
+        self._size = (
+            self._trace_at + length if self._trace_at + length == len(raw) else -1
+        )  # with bytes behind: never known
+        self._head, self._trace_length = raw[_TEXTS : self._slot_at], raw[length_at : self._trace_at]
+        self._ring, self._frame_id = found.handle.ring, found.frame_id
+        return found
+
+
 def decode_handle(raw: bytes) -> FrameMessage:
     """Content of a FrameReady's bytes. Raises InputError (reason ``bad_handle``) when they are none."""
     try:
         if raw[:2] != _LITTLE_ENDIAN:
             raise ValueError(f"encapsulation {raw[:2].hex()} is not little-endian CDR")
         sec, nanosec = _STAMP.unpack_from(raw, _HEAD)
-        frame_id, at = _text(raw, _HEAD + 8)
+        frame_id, at = _text(raw, _TEXTS)
         ring, at = _text(raw, at)
         at = _aligned(at, 4)
         (slot,) = _SLOT.unpack_from(raw, at)

@@ -23,7 +23,7 @@ from percept_ros.nodes.complaints import Complaints
 from percept_ros.nodes.convert import calibration, stamp_ns
 from percept_ros.nodes.extrinsics import Extrinsics
 from percept_ros.nodes.filters import subscribe, unsubscribe
-from percept_ros.nodes.handles import decode_handle
+from percept_ros.nodes.handles import HandleDecoder, decode_handle
 from percept_ros.nodes.inbox import Inbox
 from percept_ros.nodes.lidar_input import LidarInput
 from percept_ros.nodes.names import LIDAR
@@ -117,6 +117,7 @@ class RingSources:
     def __init__(self, node: Node, config: Config, extrinsics: Extrinsics, complaints: Complaints) -> None:
         self._node, self._config, self._extrinsics, self._complaints = node, config, extrinsics, complaints
         self._readers = {name: RingReader() for name in (LIDAR, *config.cameras)}
+        self._decoders = {name: HandleDecoder() for name in self._readers}
         self._calibrations: dict[str, CameraCalibration] = {}
 
     def start(self, running: ExitStack, inbox: Inbox) -> None:
@@ -132,7 +133,7 @@ class RingSources:
 
     def decode(self, sensor: str, message: Any) -> list[Arrival]:
         """See Sources."""
-        handle, frame_id, trace = decode_handle(message)
+        handle, frame_id, trace = self._decoders[sensor].decode(message)
         frame = self._readers[sensor].view(handle)
         mounted = self._extrinsics.of(sensor, frame_id, handle.stamp_ns)
         if sensor == LIDAR:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from percept_ros.errors import InputError
-from percept_ros.nodes.handles import FrameMessage, HandleEncoder, decode_handle
+from percept_ros.nodes.handles import FrameMessage, HandleDecoder, HandleEncoder, decode_handle
 from percept_ros.runtime.ring import FrameFormat, FrameHandle
 
 serialization = pytest.importorskip("rclpy.serialization")
@@ -63,3 +63,36 @@ def test_broken_bytes_are_refused(at: int, value: int) -> None:
     raw[at] = value
     with pytest.raises(InputError, match="no FrameReady"):
         decode_handle(bytes(raw))
+
+
+def test_a_decoder_that_knows_the_layout_reads_what_one_reads_that_does_not() -> None:
+    encoder, decoder = HandleEncoder(), HandleDecoder()
+    for number in range(60):
+        ring = "percept.cam.1-2-3" if number < 30 else "percept.cam.1-2-4567"
+        trace = "" if number % 7 == 0 else f"00-{number:032x}-{number:016x}-01"
+        sent = FrameHandle(
+            ring, number % 8, 2 * number + 2, 10**9 + number, 1600, 900, FrameFormat.BGR8, number % 2 == 0
+        )
+        raw = encoder.encode(sent, "front" if number < 45 else "back", trace)
+        assert decoder.decode(raw) == decode_handle(raw)
+
+
+def test_a_decoder_that_knows_the_layout_refuses_what_one_refuses_that_does_not() -> None:
+    encoder, decoder = HandleEncoder(), HandleDecoder()
+    sent = FrameHandle("percept.cam.1-2-3", 1, 2, 10**9, 1600, 900, FrameFormat.BGR8, True)
+    good = encoder.encode(sent, "front", "trace")
+    refused = 0
+    for at in range(len(good)):
+        for value in (0, 0x7F, 0xFF):
+            decoder.decode(good)
+            bad = bytearray(good)
+            bad[at] = value
+            try:
+                expected = decode_handle(bytes(bad))
+            except InputError:
+                refused += 1
+                with pytest.raises(InputError):
+                    decoder.decode(bytes(bad))
+            else:
+                assert decoder.decode(bytes(bad)) == expected
+    assert refused > 10
