@@ -7,8 +7,10 @@ With parameter ``spawn`` the supervisor also starts the processes, and starts ag
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import subprocess
 import threading
 import time
 from typing import Any
@@ -30,6 +32,8 @@ from percept_ros.nodes.supervisor_state import SupervisorState
 from percept_ros.srv import Steer
 
 _POLL_S = 0.1
+_LAST_WORDS_S = 0.5
+"""What a hanging process gets to end by itself."""
 _HUNG_S = 2.5
 """Silence beyond the lease of the heartbeat after which a node is recovered."""
 _LATE_S = 1.0
@@ -152,7 +156,12 @@ class Supervisor(Node):
         process = self.fleet.processes.get(node.name) if self.fleet is not None else None
         if process is not None and process.poll() is None:
             self.get_logger().error(f"{node.name}: hangs; process {process.pid} is ended and started again")
-            os.killpg(process.pid, signal.SIGKILL)
+            for order in (signal.SIGTERM, signal.SIGCONT):  # one that was only stopped leaves DDS in good order
+                os.killpg(process.pid, order)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_LAST_WORDS_S)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             node.recover()
             return
         self.get_logger().error(f"{node.name}: hangs; recovering it")
