@@ -62,6 +62,7 @@ def publish(kind: str, camera: int, rate_hz: float, frames: int, fifo: int) -> d
     writer = RingWriter(f"bench-{camera}", slots=8)
     pixels = np.random.default_rng(camera).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
     spare, copies_ns, encoder = np.empty_like(pixels), [], HandleEncoder()
+    began_ns: dict[int, int] = {}
     while publisher.get_subscription_count() < 1:
         time.sleep(0.01)
     time.sleep(0.5)
@@ -72,17 +73,17 @@ def publish(kind: str, camera: int, rate_hz: float, frames: int, fifo: int) -> d
     for _ in range(frames):
         realtime.sleep_until(next_ns)
         next_ns += period_ns
-        now_ns = time.monotonic_ns()
+        now_ns = stamp_ns = time.monotonic_ns()
         if kind == "ring":
-            with writer.open_image(HEIGHT, WIDTH, now_ns) as slot:
+            with writer.open_image(HEIGHT, WIDTH, stamp_ns) as slot:
                 slot.array[...] = pixels  # as a decoder draws; the picture is there when the clock starts
                 now_ns = time.monotonic_ns()
-            handle = slot.handle._replace(stamp_ns=now_ns)
-            publisher.publish(encoder.encode(handle, FRAME))
+            publisher.publish(encoder.encode(slot.handle, FRAME))
         elif ring:
             publisher.publish(encoder.encode(writer.write_image(pixels, now_ns), FRAME))
         else:
             publisher.publish(image_message(pixels, now_ns))
+        began_ns[stamp_ns] = now_ns
         if ring and camera == 0:  # the floor, measured between frames
             realtime.sleep_until(now_ns + period_ns // 2)
             start_ns = time.perf_counter_ns()
@@ -93,43 +94,45 @@ def publish(kind: str, camera: int, rate_hz: float, frames: int, fifo: int) -> d
     writer.close()
     node.destroy_node()
     memcpy_ms = float(np.median(copies_ns)) / 1e6 if copies_ns else 0.0
-    return {"published": frames, "cpu_ms_per_frame": used_s * 1e3 / frames, "memcpy_ms": memcpy_ms}
+    return {"began_ns": list(began_ns.items()), "cpu_ms_per_frame": used_s * 1e3 / frames, "memcpy_ms": memcpy_ms}
 
 
 class Receiver(Node):
-    """Takes what all cameras send, looks at pixels of each image, and keeps how late it came."""
+    """Takes what all cameras send, looks at pixels of each image, and keeps camera, stamp and when it did."""
 
     def __init__(self, kind: str, cameras: int) -> None:
         super().__init__("fusion")
-        self.late_ns: list[int] = []
+        self.seen: list[tuple[int, int, int]] = []
         self.reader = RingReader(keep_segments=2 * cameras)
         self.lost = 0
         for camera in range(cameras):
             ring = kind.startswith("ring")
-            ready = functools.partial(self.on_ready, HandleDecoder())
-            message, callback = (FrameReady, ready) if ring else (Image, self.on_image)
+            message, callback = (
+                (FrameReady, functools.partial(self.on_ready, camera, HandleDecoder()))
+                if ring
+                else (Image, functools.partial(self.on_image, camera))
+            )
             self.create_subscription(message, f"/camera_{camera}", callback, QOS, raw=ring)
 
-    def on_image(self, message: Image) -> None:
+    def on_image(self, camera: int, message: Image) -> None:
         pixels = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)
-        self.look(pixels, stamp_of(message))
+        self.look(camera, pixels, stamp_of(message))
 
-    def on_ready(self, decoder: HandleDecoder, raw: bytes) -> None:
+    def on_ready(self, camera: int, decoder: HandleDecoder, raw: bytes) -> None:
         handle = decoder.decode(raw).handle
-        stamp_ns = handle.stamp_ns
         try:
             frame = self.reader.view(handle)
         except InputError:
             self.lost += 1
             return
-        self.look(frame.array, stamp_ns)
+        self.look(camera, frame.array, handle.stamp_ns)
         if not frame.still_valid():
-            self.late_ns.pop()
+            self.seen.pop()
             self.lost += 1
 
-    def look(self, pixels: np.ndarray, stamp_ns: int) -> None:
+    def look(self, camera: int, pixels: np.ndarray, stamp_ns: int) -> None:
         assert pixels[::64, ::64].sum() > 0
-        self.late_ns.append(time.monotonic_ns() - stamp_ns)
+        self.seen.append((camera, stamp_ns, time.monotonic_ns()))
 
 
 def receive(kind: str, cameras: int, fifo: int) -> dict[str, Any]:
@@ -145,14 +148,8 @@ def receive(kind: str, cameras: int, fifo: int) -> dict[str, Any]:
         while rclpy.ok():
             executor.spin_once(0.2)  # spin() waits for a deadline that overflows, and so never sleeps
     used_s = cpu_s() - before_s
-    received = len(node.late_ns)
     node.reader.close()
-    return {
-        "received": received,
-        "lost": node.lost,
-        "late_ms": [late / 1e6 for late in node.late_ns],
-        "cpu_ms_per_frame": used_s * 1e3 / max(received, 1),
-    }
+    return {"seen": node.seen, "lost": node.lost, "cpu_ms_per_frame": used_s * 1e3 / max(len(node.seen), 1)}
 
 
 def main() -> None:

@@ -9,9 +9,11 @@
 PERCEPT_API uint64_t percept_ring_load(const void* counter);
 PERCEPT_API int32_t percept_ring_store(void* counter, uint64_t value);
 
-// Open a slot for writing (generation becomes odd before any payload byte changes) and close it.
-PERCEPT_API int32_t percept_ring_begin(void* slot, uint64_t generation);
-PERCEPT_API int32_t percept_ring_commit(void* slot, uint64_t generation);
+// Open a slot for writing: generation becomes odd before any other byte changes; control bytes 8..63 from `control` (56 bytes).
+PERCEPT_API int32_t percept_ring_begin(void* slot, uint64_t generation, const void* control);
+
+// Close it: its generation becomes even, and the counter `head` says so.
+PERCEPT_API int32_t percept_ring_commit(void* slot, uint64_t generation, void* head);
 
 // Whole write: begin, control bytes 8..63 from `control` (56 bytes), rows of `row_bytes` from `src` with pitch `src_stride`, commit;
 // then the counter `head` says so.
@@ -26,6 +28,10 @@ PERCEPT_API int32_t percept_ring_valid(const void* slot, uint64_t generation);
 // Returns payload bytes, or -2 when the slot holds another generation before or after the copy.
 PERCEPT_API int64_t percept_ring_read(const void* slot, uint64_t generation, uint64_t limit, void* control, void* dst,
                                       uint64_t capacity);
+
+// 1 when the slot holds `generation` and its frame has size, shape and format of the control line `known` (56 bytes), 0 when
+// another shape, -2 when the slot holds another generation.
+PERCEPT_API int32_t percept_ring_alike(const void* slot, uint64_t generation, const void* known);
 
 // Sleep until CLOCK_MONOTONIC reads `deadline_ns`; returns 0, or the errno of clock_nanosleep.
 PERCEPT_API int32_t percept_sleep_until(int64_t deadline_ns);

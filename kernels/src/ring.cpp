@@ -13,6 +13,7 @@ namespace {
 
 constexpr size_t kControl = 56;
 constexpr size_t kPayload = 64;
+constexpr size_t kBytesAt = 0, kSizeAt = 24, kFormatAt = 37, kChannelsAt = 40;  // of what a reader's view depends on, in a control line
 
 std::atomic<uint64_t>* counter_at(void* address) { return static_cast<std::atomic<uint64_t>*>(address); }
 const std::atomic<uint64_t>* counter_at(const void* address) {
@@ -65,29 +66,28 @@ int32_t percept_ring_store(void* counter, uint64_t value) {
   return 0;
 }
 
-int32_t percept_ring_begin(void* slot, uint64_t generation) {
-  if (!aligned(slot) || generation % 2) return -1;
+int32_t percept_ring_begin(void* slot, uint64_t generation, const void* control) {
+  if (!aligned(slot) || !control || generation % 2) return -1;
   counter_at(slot)->store(generation - 1, std::memory_order_relaxed);
-  std::atomic_thread_fence(std::memory_order_seq_cst);  // no payload store may be seen before the odd generation
+  std::atomic_thread_fence(std::memory_order_seq_cst);  // no later store may be seen before the odd generation
+  std::memcpy(static_cast<unsigned char*>(slot) + 8, control, kControl);
   return 0;
 }
 
-int32_t percept_ring_commit(void* slot, uint64_t generation) {
-  if (!aligned(slot) || generation % 2) return -1;
+int32_t percept_ring_commit(void* slot, uint64_t generation, void* head) {
+  if (!aligned(slot) || !aligned(head) || generation % 2) return -1;
   std::atomic_thread_fence(std::memory_order_seq_cst);
   counter_at(slot)->store(generation, std::memory_order_release);
-  return 0;
+  return percept_ring_store(head, generation);
 }
 
 int64_t percept_ring_write(void* slot, uint64_t capacity, uint64_t generation, const void* control, const void* src,
                            int64_t rows, int64_t row_bytes, int64_t src_stride, void* head) {
   if (!aligned(head) || !control || rows < 0 || row_bytes < 0 || (!src && rows * row_bytes > 0)) return -1;
   if (row_bytes > 0 && static_cast<uint64_t>(rows) > capacity / static_cast<uint64_t>(row_bytes)) return -1;
-  if (percept_ring_begin(slot, generation) < 0) return -1;
-  auto* base = static_cast<unsigned char*>(slot);
-  std::memcpy(base + 8, control, kControl);
+  if (percept_ring_begin(slot, generation, control) < 0) return -1;
   const auto* from = static_cast<const unsigned char*>(src);
-  auto* to = base + kPayload;
+  auto* to = static_cast<unsigned char*>(slot) + kPayload;
   if (src_stride == row_bytes) {
     if (rows * row_bytes > 0) copy(to, from, static_cast<size_t>(rows * row_bytes));
   } else {
@@ -95,8 +95,7 @@ int64_t percept_ring_write(void* slot, uint64_t capacity, uint64_t generation, c
       std::memcpy(to + row * row_bytes, from + row * src_stride, static_cast<size_t>(row_bytes));
     }
   }
-  percept_ring_commit(slot, generation);
-  percept_ring_store(head, generation);
+  percept_ring_commit(slot, generation, head);
   return rows * row_bytes;
 }
 
@@ -122,6 +121,15 @@ int64_t percept_ring_read(const void* slot, uint64_t generation, uint64_t limit,
     if (percept_ring_valid(slot, generation) != 1) return -2;
   }
   return static_cast<int64_t>(bytes);
+}
+
+int32_t percept_ring_alike(const void* slot, uint64_t generation, const void* known) {
+  unsigned char control[kControl];
+  const int64_t read = percept_ring_read(slot, generation, UINT64_MAX, control, nullptr, 0);
+  if (read == -1 || read == -2 || !known) return read == -2 ? -2 : -1;
+  const auto* other = static_cast<const unsigned char*>(known);
+  const auto same = [&](size_t at, size_t bytes) { return std::memcmp(control + at, other + at, bytes) == 0; };
+  return same(kBytesAt, 8) && same(kSizeAt, 12) && same(kFormatAt, 1) && same(kChannelsAt, 4) ? 1 : 0;
 }
 
 int32_t percept_sleep_until(int64_t deadline_ns) {

@@ -7,6 +7,7 @@ subscriptions take the bytes as they are. Layout: OMG CDR version 1, little endi
 from __future__ import annotations
 
 import struct
+import sys
 from typing import NamedTuple
 
 from percept_ros.errors import InputError
@@ -18,6 +19,7 @@ _STAMP, _SLOT, _REST, _LENGTH = struct.Struct("<iI"), struct.Struct("<I"), struc
 _HEAD = 4
 """Bytes before the first field; alignment counts from here."""
 _LITTLE_ENDIAN = b"\x00\x01"
+_ENCAPSULATION = _LITTLE_ENDIAN + b"\x00\x00"
 _TEXTS = 12
 """Where the strings begin, behind the stamp."""
 _NS = 1_000_000_000
@@ -36,34 +38,27 @@ class HandleEncoder:
 
     def __init__(self) -> None:
         self._key: tuple[str, str, int] = ("", "", -1)
-        self._buffer = bytearray()
-        self._slot_at = self._trace_at = 0
+        self._texts = b""
+        self._pack = _layout(0, 0).pack
 
     def encode(self, handle: FrameHandle, frame_id: str, trace_id: str = "") -> bytes:
         """CDR bytes of one FrameReady."""
+        ring, slot, generation, stamp_ns, width, height, kind, is_keyframe = handle
         trace = trace_id.encode()
-        key = (handle.ring, frame_id, len(trace))
+        key = (ring, frame_id, len(trace))
         if key != self._key:
             self._lay_out(*key)
-        buffer, slot_at = self._buffer, self._slot_at
-        _STAMP.pack_into(buffer, _HEAD, handle.stamp_ns // _NS, handle.stamp_ns % _NS)
-        _SLOT.pack_into(buffer, slot_at, handle.slot)
-        rest = (handle.generation, handle.width, handle.height, handle.format, handle.is_keyframe)
-        _REST.pack_into(buffer, _aligned(slot_at + 4, 8), *rest)
-        buffer[self._trace_at : self._trace_at + len(trace)] = trace
-        return bytes(buffer)
+        sec, nanosec = divmod(stamp_ns, _NS)
+        numbers = (slot, generation, width, height, kind, is_keyframe)
+        return self._pack(_ENCAPSULATION, sec, nanosec, self._texts, *numbers, len(trace) + 1, trace)
 
     def _lay_out(self, ring: str, frame_id: str, trace_bytes: int) -> None:
         writer = CdrWriter()
         writer.time(0)
         writer.text(frame_id)
         writer.text(ring)
-        self._slot_at = _aligned(len(writer.finish()), 4)
-        writer.pack("I", 4, 0)
-        writer.pack("QIIBB", 8, 0, 0, 0, 0, 0)
-        writer.text(" " * trace_bytes)
-        self._buffer = bytearray(writer.finish())
-        self._trace_at = len(self._buffer) - trace_bytes - 1
+        self._texts = bytes(writer.finish())[_TEXTS:]
+        self._pack = _layout(len(self._texts), trace_bytes + 1).pack
         self._key = (ring, frame_id, trace_bytes)
 
 
@@ -71,50 +66,46 @@ class HandleDecoder:
     """Reads the FrameReady messages of one topic; of a ring's messages only the numbers change, so the last layout is kept."""
 
     def __init__(self) -> None:
-        self._head = self._trace_length = b""
+        self._unpack = _layout(0, 0).unpack_from
+        self._size = sys.maxsize
+        self._known: tuple[bytes, bytes, int] = (b"", b"", 0)
         self._frame_id = self._ring = ""
-        self._slot_at = self._rest_at = self._trace_at = self._size = 0
 
     def decode(self, raw: bytes) -> FrameMessage:
         """Content of a FrameReady's bytes. Raises InputError (reason ``bad_handle``) when they are none."""
-        if not self._knows(raw):
+        if len(raw) < self._size:  # DDS fills the last word up
             return self._learn(raw)
-        sec, nanosec = _STAMP.unpack_from(raw, _HEAD)
-        (slot,) = _SLOT.unpack_from(raw, self._slot_at)
-        generation, width, height, kind, is_keyframe = _REST.unpack_from(raw, self._rest_at)
-        if kind >= len(FORMATS):
-            return decode_handle(raw)
+        head, sec, nanosec, texts, slot, generation, width, height, kind, is_keyframe, length, trace = self._unpack(raw)
+        if (head, texts, length) != self._known or kind >= len(FORMATS):
+            return self._learn(raw)
         stamp_ns = sec * _NS + nanosec
-        handle = FrameHandle(self._ring, slot, generation, stamp_ns, width, height, FORMATS[kind], bool(is_keyframe))
+        handle = FrameHandle(self._ring, slot, generation, stamp_ns, width, height, FORMATS[kind], is_keyframe != 0)
         try:
-            return FrameMessage(handle, self._frame_id, raw[self._trace_at : self._size - 1].decode())
+            return FrameMessage(handle, self._frame_id, trace[:-1].decode())
         except UnicodeDecodeError:
-            return decode_handle(raw)
-
-    def _knows(self, raw: bytes) -> bool:
-        at = self._trace_at
-        return (
-            len(raw) == self._size
-            and raw[:2] == _LITTLE_ENDIAN
-            and raw[_TEXTS : self._slot_at] == self._head
-            and raw[at - 4 : at] == self._trace_length
-        )
+            return self._learn(raw)
 
     def _learn(self, raw: bytes) -> FrameMessage:
         found = decode_handle(raw)
         _, at = _text(raw, _TEXTS)
         _, at = _text(raw, at)
-        self._slot_at = _aligned(at, 4)
-        self._rest_at = _aligned(self._slot_at + 4, 8)
-        length_at = _aligned(self._rest_at + _REST.size, 4)
+        length_at = _aligned(_aligned(_aligned(at, 4) + _SLOT.size, 8) + _REST.size, 4)
         (length,) = _LENGTH.unpack_from(raw, length_at)
-        self._trace_at = length_at + 4
-        self._size = (
-            self._trace_at + length if self._trace_at + length == len(raw) else -1
-        )  # with bytes behind: never known
-        self._head, self._trace_length = raw[_TEXTS : self._slot_at], raw[length_at : self._trace_at]
+        layout = _layout(at - _TEXTS, length)
+        self._unpack, self._size = layout.unpack_from, layout.size
+        self._known = (raw[:_HEAD], raw[_TEXTS:at], length)
         self._ring, self._frame_id = found.handle.ring, found.frame_id
         return found
+
+
+def _layout(texts_bytes: int, trace_bytes: int) -> struct.Struct:
+    """A whole FrameReady whose two first strings take so many bytes, and its last one with its end."""
+    layout, at = f"<{_HEAD}siI{texts_bytes}s", _TEXTS + texts_bytes
+    for part, align in ((_SLOT, 4), (_REST, 8), (_LENGTH, 4)):
+        start = _aligned(at, align)
+        layout += f"{start - at}x{part.format.removeprefix('<')}"
+        at = start + part.size
+    return struct.Struct(f"{layout}{trace_bytes}s")
 
 
 def decode_handle(raw: bytes) -> FrameMessage:

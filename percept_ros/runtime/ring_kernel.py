@@ -30,12 +30,12 @@ class RingKernel:
     """Bound functions; each releases the GIL."""
 
     load: Any
-    store: Any
     begin: Any
     commit: Any
     write: Any
     valid: Any
     read: Any
+    alike: Any
 
 
 @cache
@@ -44,10 +44,10 @@ def ring_kernel() -> RingKernel:
     address, u64, i64 = ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int64
     return RingKernel(
         bind("percept_ring_load", [address], u64),
-        bind("percept_ring_store", [address, u64]),
-        bind("percept_ring_begin", [address, u64]),
-        bind("percept_ring_commit", [address, u64]),
+        bind("percept_ring_begin", [address, u64, address]),
+        bind("percept_ring_commit", [address, u64, address]),
         bind("percept_ring_write", [address, u64, u64, address, address, i64, i64, i64, address], i64),
         bind("percept_ring_valid", [address, u64]),
         bind("percept_ring_read", [address, u64, u64, address, address, u64], i64),
+        bind("percept_ring_alike", [address, u64, address]),
     )

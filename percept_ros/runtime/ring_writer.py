@@ -12,7 +12,7 @@ import numpy.typing as npt
 from percept_ros.errors import InputError
 from percept_ros.native import pointer
 from percept_ros.runtime import segment as segments
-from percept_ros.runtime.frame import CONTROL_BYTES, Control, FrameFormat, FrameHandle, image_geometry, pack_control
+from percept_ros.runtime.frame import FORMATS, Control, FrameFormat, FrameHandle, image_geometry, pack_control
 from percept_ros.runtime.ring_kernel import RingCounters, ring_kernel
 from percept_ros.runtime.segment import SLOT_CONTROL_BYTES, Segment
 from percept_ros.types import U8, PointCloud
@@ -34,6 +34,8 @@ class RingWriter:
         self.name, self.slots, self.headroom = name, slots, headroom
         self.counters = RingCounters()
         self._segment: Segment | None = None
+        self._drawn: dict[int, tuple[tuple[int, ...], int, npt.NDArray[Any]]] = {}
+        """By slot: shape, format and array of the last frame drawn into it."""
         self._sequence = 0
         self.removed_stale = tuple(segments.remove_stale())
 
@@ -114,6 +116,7 @@ class RingWriter:
             self._segment.unlink()
             self._segment.close()
             self._segment = None
+            self._drawn.clear()
 
     def __enter__(self) -> RingWriter:
         return self
@@ -123,7 +126,12 @@ class RingWriter:
 
     def _open(self, control: Control, shape: tuple[int, ...]) -> OpenSlot:
         slot = self._next_slot(control.nbytes)
-        return OpenSlot(self, slot, 2 * self._sequence, control, shape)
+        known = self._drawn.get(slot.number)
+        if known is None or known[:2] != (shape, control.format):
+            payload = slot.payload[: control.nbytes]
+            typed = payload if control.format <= FrameFormat.NV12 else payload.view(np.float32)
+            known = self._drawn[slot.number] = shape, control.format, typed.reshape(shape)
+        return OpenSlot(self, slot, 2 * self._sequence, control, known[2])
 
     def _next_slot(self, nbytes: int) -> _Slot:
         if self._segment is None or nbytes > self._segment.slot_bytes:
@@ -138,17 +146,11 @@ class RingWriter:
         old = self._segment
         size = max(64, int(nbytes * (1.0 + self.headroom)))
         self._segment = segments.create(self.name, self.slots, size)
+        self._drawn.clear()
         if old is not None:
             self.counters.grown += 1
             old.unlink()
             old.close()
-
-    def _publish(
-        self, slot: _Slot, generation: int, stamp_ns: int, width: int, height: int, kind: FrameFormat, key: bool
-    ) -> FrameHandle:
-        ring_kernel().store(slot.segment.head, generation)
-        self.counters.written += 1
-        return FrameHandle(slot.segment.name, slot.number, generation, stamp_ns, width, height, kind, key)
 
 
 class _Slot(NamedTuple):
@@ -170,13 +172,10 @@ class OpenSlot:
     """
 
     def __init__(
-        self, writer: RingWriter, slot: _Slot, generation: int, control: Control, shape: tuple[int, ...]
+        self, writer: RingWriter, slot: _Slot, generation: int, control: Control, array: npt.NDArray[Any]
     ) -> None:
         self._writer, self._slot, self._generation, self._control = writer, slot, generation, control
-        payload = slot.payload[: control.nbytes]
-        self.array: npt.NDArray[Any] = (
-            payload if control.format <= FrameFormat.NV12 else payload.view(np.float32)
-        ).reshape(shape)
+        self.array = array
         self._handle: FrameHandle | None = None
 
     @property
@@ -188,17 +187,17 @@ class OpenSlot:
 
     def begin(self) -> OpenSlot:
         """Take the slot from its readers. Before the first write to ``array``."""
-        ring_kernel().begin(self._slot.address, self._generation)
-        start = self._slot.segment.slot_offset(self._slot.number) + 8
-        self._slot.segment.memory[start : start + CONTROL_BYTES] = np.frombuffer(self._control.pack(), np.uint8)
+        ring_kernel().begin(self._slot.address, self._generation, self._control.pack())
         return self
 
     def commit(self) -> FrameHandle:
         """The frame is whole: readers may have it."""
-        ring_kernel().commit(self._slot.address, self._generation)
-        c = self._control
-        self._handle = self._writer._publish(
-            self._slot, self._generation, c.stamp_ns, c.width, c.height, FrameFormat(c.format), c.is_keyframe
+        slot, generation, c = self._slot, self._generation, self._control
+        ring_kernel().commit(slot.address, generation, slot.segment.head)
+        self._writer.counters.written += 1
+        kind = FORMATS[c.format]
+        self._handle = FrameHandle(
+            slot.segment.name, slot.number, generation, c.stamp_ns, c.width, c.height, kind, c.is_keyframe
         )
         return self._handle
 

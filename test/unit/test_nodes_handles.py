@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from percept_ros.errors import InputError
+from percept_ros.nodes import handles
 from percept_ros.nodes.handles import FrameMessage, HandleDecoder, HandleEncoder, decode_handle
 from percept_ros.runtime.ring import FrameFormat, FrameHandle
 
@@ -75,6 +76,16 @@ def test_a_decoder_that_knows_the_layout_reads_what_one_reads_that_does_not() ->
         )
         raw = encoder.encode(sent, "front" if number < 45 else "back", trace)
         assert decoder.decode(raw) == decode_handle(raw)
+
+
+@pytest.mark.parametrize("ring", ["a", "ab", "abc", "abcd"])
+def test_a_layout_is_learned_once_though_dds_fills_the_last_word_up(ring: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, decoder, learned = HandleEncoder(), HandleDecoder(), []
+    monkeypatch.setattr(handles, "decode_handle", lambda raw: learned.append(raw) or decode_handle(raw))
+    for number in range(5):
+        raw = encoder.encode(handle(number, ring), "front", TRACE)
+        assert decoder.decode(raw + b"\0" * (-len(raw) % 4)) == FrameMessage(handle(number, ring), "front", TRACE)
+    assert len(learned) == 1
 
 
 def test_a_decoder_that_knows_the_layout_refuses_what_one_refuses_that_does_not() -> None:

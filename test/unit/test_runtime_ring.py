@@ -278,3 +278,30 @@ def test_a_slot_that_is_never_committed_is_not_seen() -> None:
         writer.open_image(4, 4, 3).begin()  # takes the slot of the first
         with pytest.raises(InputError):
             reader.view(first)
+
+
+def test_a_slot_may_hold_another_shape_or_format_each_time() -> None:
+    shapes = [(FrameFormat.BGR8, 8, 6), (FrameFormat.BGR8, 6, 8), (FrameFormat.NV12, 12, 8), (FrameFormat.BGR8, 8, 6)]
+    with RingWriter("t-shapes", slots=2) as writer, RingReader() as reader:
+        for turn in range(12):
+            kind, height, width = shapes[turn // 2 % len(shapes)]
+            with writer.open_image(height, width, 1_000 * turn + 1, kind=kind, is_keyframe=turn % 3 == 0) as slot:
+                slot.array[...] = turn
+            frame = reader.view(slot.handle)
+            expected = (height, width, 3) if kind == FrameFormat.BGR8 else (height * 3 // 2, width)
+            assert frame.array.shape == slot.array.shape == expected
+            assert (frame.array == turn).all()
+            assert frame.still_valid()
+            assert reader.latest("t-shapes") == slot.handle
+            tensor = np.full((2, 4, 4), turn, np.float32)
+            assert (reader.copy(writer.write_tensor(tensor, 7)) == tensor).all()
+
+
+def test_a_frame_looked_at_outlives_its_reader() -> None:
+    with RingWriter("t-outlives", slots=2) as writer:
+        handle = writer.write_image(np.full((4, 6, 3), 5, np.uint8), 1)
+        reader = RingReader()
+        frame = reader.view(handle)
+        reader.close()
+        assert (frame.array == 5).all()
+        assert frame.still_valid()
