@@ -17,6 +17,7 @@ from percept_ros.nodes import parameters
 from percept_ros.nodes.heartbeat import Bond, Heartbeat
 from percept_ros.runtime import realtime
 from percept_ros.runtime.gc_control import collect_in_slack
+from percept_ros.runtime.one_processor import one_processor
 
 SUCCESS, FAILURE, ERROR = (
     TransitionCallbackReturn.SUCCESS,
@@ -36,7 +37,8 @@ class Component(LifecycleNode):
     """What its threads have above ``realtime.priority`` while it is active."""
 
     def __init__(self, name: str, **options: Any) -> None:
-        super().__init__(name, automatically_declare_parameters_from_overrides=True, **options)
+        with one_processor():
+            super().__init__(name, automatically_declare_parameters_from_overrides=True, **options)
         self._held = ExitStack()
         self._running = ExitStack()
         self._configured = False

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from percept_ros.nodes import parameters
@@ -16,11 +15,13 @@ from percept_ros.nodes.supervisor import Supervisor
 
 
 def make() -> Sequence[Any]:
-    """The nodes that the parameters name."""
-    scout = Node("container", automatically_declare_parameters_from_overrides=True)
-    names = parameters.camera_names(scout)
-    scout.destroy_node()
+    """The nodes that the parameters name.
+
+    No node comes and goes before them: with the last node of a process its DDS participant ends, and the next one has the
+    same name (GUID). Others drop what it announces until they have heard that the first has gone: seconds in one start of three.
+    """
     direct = FusionNode()
+    names = parameters.camera_names(direct)
     sensors: list[Any] = _cameras(names)
     managed = [PREFIX + name for name in names] + ["lidar", "fusion"]
     supervisor = Supervisor(parameter_overrides=[Parameter("nodes", value=managed)])

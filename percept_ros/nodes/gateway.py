@@ -31,6 +31,7 @@ from percept_ros.nodes.qos import TRACK_QOS
 from percept_ros.nodes.sources import Arrival, DirectSources, RingSources, Sources
 from percept_ros.nodes.transforms import open_transforms
 from percept_ros.replay.track_array import TrackArray, track_array_of
+from percept_ros.runtime.one_processor import one_processor
 from percept_ros.types import AbsenceReason, CameraFrame, Detections, FrameResult, PointCloud, SensorSet
 
 TRACKS = "fusion/tracks"
@@ -42,7 +43,8 @@ class GatewayNode(Node):
     """A plain node: it serves from the start to the end of its process."""
 
     def __init__(self, name: str = "gateway", **options: Any) -> None:
-        super().__init__(name, automatically_declare_parameters_from_overrides=True, **options)
+        with one_processor():
+            super().__init__(name, automatically_declare_parameters_from_overrides=True, **options)
         parameters.declare(self)
         self.config = listening_only(parameters.read(self))
         self._complaints = Complaints(self.get_logger())

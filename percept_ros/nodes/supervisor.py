@@ -29,6 +29,7 @@ from percept_ros.nodes.probe_report import ProbeReport
 from percept_ros.nodes.spawning import open_fleet
 from percept_ros.nodes.steer import SteerServer, ask, mode_of
 from percept_ros.nodes.supervisor_state import SupervisorState
+from percept_ros.runtime.one_processor import one_processor
 from percept_ros.srv import Steer
 
 _POLL_S = 0.1
@@ -48,7 +49,8 @@ class Supervisor(Node):
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__("supervisor", **options)
+        with one_processor():
+            super().__init__("supervisor", **options)
         names = list(self.declare_parameter("nodes", ["lidar", "camera", "fusion"]).value)
         retries = int(self.declare_parameter("retries", 10).value)
         self._goal = Goal.ACTIVE if self.declare_parameter("autostart", True).value else Goal.DOWN
