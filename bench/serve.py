@@ -54,7 +54,7 @@ def run(
         counters = scheduler.counters
     python = torch_python or os.environ.get("PERCEPT_TORCH_PYTHON", "")
     if not python and importlib.util.find_spec("torch") is None:
-        skipped = "torch is not installed here: install the train extra, or name an interpreter in PERCEPT_TORCH_PYTHON"
+        skipped = "PyTorch is not installed here: run make torch, or name an interpreter that has it in PERCEPT_TORCH_PYTHON"
     else:
         with flask_peer(python or sys.executable) as port:
             for count in (count for count in callers if count <= peer_callers):
