@@ -39,7 +39,7 @@ def _group() -> None:
 def require_torch() -> None:
     """Raise SetupError unless PyTorch is installed."""
     if importlib.util.find_spec("torch") is None:
-        raise SetupError("training needs PyTorch, which is not installed: pip install torch (an optional extra)")
+        raise SetupError("training needs PyTorch, which is not installed: run make torch (or pip install torch)")
 
 
 @app.command("lidar-pillars")
